@@ -1,0 +1,431 @@
+/*
+ * Taking back what the kernel has cached when somebody else changed the data. The backend's thread
+ * tells events (watch_events): node attributes are dropped and fs->seen moves at once, so that no
+ * answer computed before is cached after. Telling the kernel may block on requests under way, so
+ * one thread per backend does that, from a queue; when the queue overflows everything is taken back.
+ */
+#include <stdio.h>
+
+#include "fs/internal.h"
+
+#define QUEUE_MAX 65536
+/* Negative answers taken back at a time when a volume's list is full: others wait meanwhile. */
+#define NEGATIVES_AT_ONCE 4096
+
+struct pfs_inval_item {
+	struct pfs_inval_item *next;
+	struct pfs_node *node; /* counted */
+	int64_t off;	       /* of inval_inode */
+	bool entry;
+	size_t len;
+	char name[];
+};
+
+static void item_free(struct pfs_fs *fs, struct pfs_inval_item *item)
+{
+	pfs_node_unref(fs, item->node);
+	free(item);
+}
+
+/* Queue one item; consumes the ref of node. */
+static void push(struct pfs_invalidator *inv, struct pfs_node *node, int64_t off,
+		 const struct pfs_bytes *name)
+{
+	size_t len = name ? name->len : 0;
+	struct pfs_inval_item *item = malloc(sizeof(*item) + len + 1);
+
+	pthread_mutex_lock(&inv->lock);
+	if (!item || inv->n >= QUEUE_MAX || inv->stop) {
+		inv->all = true;
+	} else {
+		item->next = NULL;
+		item->node = node;
+		item->off = off;
+		item->entry = name != NULL;
+		item->len = len;
+		if (name)
+			memcpy(item->name, name->p, len);
+		item->name[len] = '\0';
+		if (inv->last)
+			inv->last->next = item;
+		else
+			inv->first = item;
+		inv->last = item;
+		inv->n++;
+		node = NULL;
+		item = NULL;
+	}
+	pthread_cond_signal(&inv->work);
+	pthread_mutex_unlock(&inv->lock);
+	free(item);
+	if (node)
+		pfs_node_unref(inv->fs, node);
+}
+
+static struct pfs_invalidator *of_backend(struct pfs_fs *fs, const struct pfs_backend *backend)
+{
+	size_t i;
+
+	for (i = 0; i < fs->config->nbackends; i++)
+		if (fs->invalidators[i].backend == backend)
+			return &fs->invalidators[i];
+	return NULL;
+}
+
+void pfs_inval_node_later(struct pfs_fs *fs, struct pfs_node *node)
+{
+	struct pfs_invalidator *inv = of_backend(fs, node->vol->config->backend);
+
+	if (!inv)
+		return;
+	pfs_node_ref(fs, node);
+	push(inv, node, 0, NULL);
+}
+
+void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name)
+{
+	struct pfs_invalidator *inv = of_backend(fs, dir->vol->config->backend);
+
+	if (!inv)
+		return;
+	pfs_node_ref(fs, dir);
+	push(inv, dir, 0, &name);
+}
+
+void pfs_inval_negatives_later(struct pfs_vol *vol)
+{
+	struct pfs_invalidator *inv = of_backend(vol->fs, vol->config->backend);
+
+	if (!inv)
+		return;
+	pthread_mutex_lock(&inv->lock);
+	inv->negatives = true;
+	pthread_cond_signal(&inv->work);
+	pthread_mutex_unlock(&inv->lock);
+}
+
+/* What a foreign change means for our own cache of attributes; the kernel's turn comes later. */
+static void forget_attr(struct pfs_fs *fs, struct pfs_node *node)
+{
+	pfs_node_lock(fs, node);
+	if (!node->pins)
+		node->attr_valid = false;
+	pfs_node_unlock(fs, node);
+}
+
+static void forget_attr_each(void *arg, struct pfs_node *node)
+{
+	forget_attr(arg, node);
+}
+
+static void forget_all(const struct pfs_invalidator *inv)
+{
+	struct pfs_vol **vols;
+	size_t i, n;
+
+	pfs_nodes_each(inv->fs, inv->backend, forget_attr_each, inv->fs);
+	vols = pfs_vols_snapshot(inv->fs, &n);
+	for (i = 0; vols && i < n; i++)
+		if (vols[i]->config->backend == inv->backend)
+			forget_attr(inv->fs, vols[i]->root);
+	free(vols);
+}
+
+static void push_all(struct pfs_invalidator *inv)
+{
+	pthread_mutex_lock(&inv->lock);
+	inv->all = true;
+	pthread_cond_signal(&inv->work);
+	pthread_mutex_unlock(&inv->lock);
+}
+
+static bool about_all(const struct pfs_event *ev)
+{
+	return ev->type == PFS_EVENT_ALL || ev->type == PFS_EVENT_REPLACED;
+}
+
+/* The node that the event is about, counted; NULL: nobody knows it. */
+static struct pfs_node *event_node(const struct pfs_invalidator *inv, const struct pfs_event *ev)
+{
+	return pfs_node_find(inv->fs, inv->backend,
+			     ev->type == PFS_EVENT_ENTRY ? ev->dir : ev->id);
+}
+
+static void forget_event(const struct pfs_invalidator *inv, const struct pfs_event *ev)
+{
+	struct pfs_node *node;
+
+	if (about_all(ev)) {
+		forget_all(inv);
+		return;
+	}
+	node = event_node(inv, ev);
+	if (!node)
+		return;
+	forget_attr(inv->fs, node);
+	pfs_node_unref(inv->fs, node);
+}
+
+static void push_event(struct pfs_invalidator *inv, const struct pfs_event *ev)
+{
+	struct pfs_node *node;
+
+	if (about_all(ev)) {
+		push_all(inv);
+		return;
+	}
+	node = event_node(inv, ev);
+	if (node)
+		push(inv, node, ev->type == PFS_EVENT_ATTR ? -1 : 0,
+		     ev->type == PFS_EVENT_ENTRY ? &ev->name : NULL);
+}
+
+/* Answers on their way from before this moment are not to be cached. */
+static void see(struct pfs_fs *fs)
+{
+	pthread_rwlock_wrlock(&fs->reply_lock);
+	atomic_fetch_add(&fs->seen, 1);
+	pthread_rwlock_unlock(&fs->reply_lock);
+}
+
+/*
+ * `seen` moves twice: before our own attributes are dropped, so that no older answer takes their
+ * place, and after, for the answers that were made from them meanwhile. The kernel is told after that.
+ */
+static void watch_events(void *arg, const struct pfs_event *events, size_t n)
+{
+	struct pfs_invalidator *inv = arg;
+	size_t i;
+
+	see(inv->fs);
+	for (i = 0; i < n; i++)
+		forget_event(inv, &events[i]);
+	see(inv->fs);
+	for (i = 0; i < n; i++)
+		push_event(inv, &events[i]);
+}
+
+static void tell_entry(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name)
+{
+	if (fs->kernel.inval_entry)
+		fs->kernel.inval_entry(fs->kernel_arg, dir, name);
+}
+
+static void tell_inode(struct pfs_fs *fs, struct pfs_node *node, int64_t off)
+{
+	if (fs->kernel.inval_inode)
+		fs->kernel.inval_inode(fs->kernel_arg, node, off, 0);
+}
+
+static void tell_each(void *arg, struct pfs_node *node)
+{
+	struct pfs_fs *fs = arg;
+	struct pfs_node *parent;
+	char *name = NULL;
+
+	pfs_node_lock(fs, node);
+	parent = node->known_parent;
+	if (parent) {
+		name = strdup(node->known_name);
+		pfs_node_ref(fs, parent);
+	}
+	pfs_node_unlock(fs, node);
+	if (name)
+		tell_entry(fs, parent, pfs_bytes_str(name));
+	if (parent)
+		pfs_node_unref(fs, parent);
+	tell_inode(fs, node, 0);
+	free(name);
+}
+
+/* Take the oldest `max` out of the list; NULL: none. vol->lock is held. */
+static struct pfs_negative *take_negatives(struct pfs_vol *vol, size_t max, size_t *n)
+{
+	struct pfs_negative *list = vol->negatives;
+
+	*n = vol->nnegatives;
+	if (*n <= max) {
+		vol->negatives = NULL;
+		vol->nnegatives = vol->negatives_cap = 0;
+		return list;
+	}
+	*n = max;
+	list = malloc(max * sizeof(*list));
+	if (!list) {
+		*n = 0;
+		return NULL;
+	}
+	memcpy(list, vol->negatives, max * sizeof(*list));
+	vol->nnegatives -= max;
+	memmove(vol->negatives, vol->negatives + max, vol->nnegatives * sizeof(*list));
+	return list;
+}
+
+/* Names that the kernel knows not to exist. */
+static void tell_negatives(struct pfs_vol *vol, size_t max)
+{
+	struct pfs_negative *list;
+	size_t i, n;
+
+	pthread_mutex_lock(&vol->lock);
+	list = take_negatives(vol, max, &n);
+	pthread_mutex_unlock(&vol->lock);
+	for (i = 0; i < n; i++) {
+		struct pfs_node *dir = list[i].dir;
+
+		tell_entry(vol->fs, dir, pfs_bytes_str(list[i].name));
+		pfs_node_unref(vol->fs, dir);
+		free(list[i].name);
+	}
+	free(list);
+}
+
+static void tell_all(struct pfs_invalidator *inv)
+{
+	struct pfs_vol **vols;
+	size_t i, n;
+
+	pfs_nodes_each(inv->fs, inv->backend, tell_each, inv->fs);
+	vols = pfs_vols_snapshot(inv->fs, &n);
+	for (i = 0; vols && i < n; i++) {
+		if (vols[i]->config->backend != inv->backend)
+			continue;
+		tell_inode(inv->fs, vols[i]->root, 0);
+		tell_negatives(vols[i], SIZE_MAX);
+	}
+	free(vols);
+}
+
+static void tell_full_negatives(const struct pfs_invalidator *inv)
+{
+	struct pfs_vol **vols;
+	size_t i, n;
+	bool full;
+
+	vols = pfs_vols_snapshot(inv->fs, &n);
+	for (i = 0; vols && i < n; i++) {
+		pthread_mutex_lock(&vols[i]->lock);
+		full = vols[i]->config->backend == inv->backend &&
+		       vols[i]->nnegatives == PFS_NEGATIVE_MAX;
+		pthread_mutex_unlock(&vols[i]->lock);
+		if (full)
+			tell_negatives(vols[i], NEGATIVES_AT_ONCE);
+	}
+	free(vols);
+}
+
+static void tell_item(struct pfs_fs *fs, struct pfs_inval_item *item)
+{
+	if (item->entry)
+		tell_entry(fs, item->node, (struct pfs_bytes){item->name, item->len});
+	tell_inode(fs, item->node, item->off);
+}
+
+static void *invalidator_main(void *arg)
+{
+	struct pfs_invalidator *inv = arg;
+	struct pfs_inval_item *item;
+	bool all, negatives;
+
+	pthread_mutex_lock(&inv->lock);
+	while (!inv->stop) {
+		if (!inv->first && !inv->all && !inv->negatives) {
+			pthread_cond_wait(&inv->work, &inv->lock);
+			continue;
+		}
+		all = inv->all;
+		negatives = inv->negatives;
+		inv->all = inv->negatives = false;
+		item = inv->first;
+		if (item) {
+			inv->first = item->next;
+			if (!inv->first)
+				inv->last = NULL;
+			inv->n--;
+		}
+		pthread_mutex_unlock(&inv->lock);
+		if (all)
+			tell_all(inv);
+		if (negatives)
+			tell_full_negatives(inv);
+		if (item) {
+			tell_item(inv->fs, item);
+			item_free(inv->fs, item);
+		}
+		pthread_mutex_lock(&inv->lock);
+	}
+	pthread_mutex_unlock(&inv->lock);
+	return NULL;
+}
+
+int pfs_invalidators_init(struct pfs_fs *fs)
+{
+	size_t i;
+
+	fs->invalidators = calloc(fs->config->nbackends ? fs->config->nbackends : 1,
+				  sizeof(*fs->invalidators));
+	if (!fs->invalidators)
+		return -ENOMEM;
+	for (i = 0; i < fs->config->nbackends; i++) {
+		struct pfs_invalidator *inv = &fs->invalidators[i];
+
+		inv->fs = fs;
+		inv->backend = fs->config->backends[i];
+		pthread_mutex_init(&inv->lock, NULL);
+		pthread_cond_init(&inv->work, NULL);
+		pfs_backend_watch(inv->backend, watch_events, inv);
+	}
+	return 0;
+}
+
+int pfs_invalidators_start(struct pfs_fs *fs)
+{
+	size_t i;
+	int err;
+
+	for (i = 0; i < fs->config->nbackends; i++) {
+		err = pthread_create(&fs->invalidators[i].thread, NULL, invalidator_main,
+				     &fs->invalidators[i]);
+		if (err)
+			return -err;
+		fs->invalidators[i].runs = true;
+	}
+	return 0;
+}
+
+void pfs_invalidators_stop(struct pfs_fs *fs)
+{
+	size_t i;
+
+	for (i = 0; fs->invalidators && i < fs->config->nbackends; i++) {
+		struct pfs_invalidator *inv = &fs->invalidators[i];
+
+		pfs_backend_watch(inv->backend, NULL, NULL);
+		pthread_mutex_lock(&inv->lock);
+		inv->stop = true;
+		pthread_cond_signal(&inv->work);
+		pthread_mutex_unlock(&inv->lock);
+		if (inv->runs)
+			pthread_join(inv->thread, NULL);
+		inv->runs = false;
+	}
+}
+
+void pfs_invalidators_release(struct pfs_fs *fs)
+{
+	size_t i;
+
+	for (i = 0; fs->invalidators && i < fs->config->nbackends; i++) {
+		struct pfs_invalidator *inv = &fs->invalidators[i];
+		struct pfs_inval_item *item;
+
+		while ((item = inv->first)) {
+			inv->first = item->next;
+			item_free(fs, item);
+		}
+		pthread_cond_destroy(&inv->work);
+		pthread_mutex_destroy(&inv->lock);
+	}
+	free(fs->invalidators);
+	fs->invalidators = NULL;
+}

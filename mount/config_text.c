@@ -1,0 +1,60 @@
+/*
+ * The effective configuration as an ini: every option of every section with the value that counts,
+ * defaults included. Secrets and the passwords of URLs are masked; the rest can be loaded again.
+ */
+#include "mount/config_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static void write_value(struct pfs_buf *out, const char *name, const char *value, bool secret)
+{
+	pfs_buf_printf(out, "%s = ", name);
+	if (secret)
+		pfs_buf_str(out, PFS_CONFIG_MASK);
+	else
+		pfs_redact_urls(out, value);
+	pfs_buf_str(out, "\n");
+}
+
+static void write_section(struct pfs_buf *out, const struct cfg_section *s)
+{
+	const struct pfs_option *opt;
+	const char *value;
+
+	for (opt = s->set.table; opt->name; opt++) {
+		value = s->set.values[opt - s->set.table].str;
+		if (value)
+			write_value(out, opt->name, value, opt->secret);
+	}
+}
+
+/* What a store takes from elsewhere than its own section is written out too. */
+static void write_store(struct pfs_buf *out, const struct cfg_store *store)
+{
+	pfs_buf_printf(out, "\n[%s]\n", store->s.title);
+	if (!pfs_config_get(&store->s, "namespace")->str)
+		write_value(out, "namespace", store->ns, false);
+	if (!pfs_config_get(&store->s, "backend")->str)
+		write_value(out, "backend", store->backend->s.name, false);
+	write_section(out, &store->s);
+}
+
+int pfs_config_write(struct cfg *cfg)
+{
+	struct pfs_buf *out = &cfg->pub.text;
+	size_t i;
+
+	pfs_buf_printf(out, "; persistfs %s, effective configuration of %s\n", PFS_VERSION,
+		       cfg->pub.source);
+	pfs_buf_str(out, "\n[mount]\n");
+	write_section(out, &cfg->mount);
+	for (i = 0; i < cfg->nbackends; i++) {
+		pfs_buf_printf(out, "\n[%s]\n", cfg->backends[i].s.title);
+		write_section(out, &cfg->backends[i].s);
+	}
+	for (i = 0; i < cfg->nstores; i++)
+		write_store(out, &cfg->stores[i]);
+	return out->failed ? -ENOMEM : 0;
+}

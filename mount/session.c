@@ -1,0 +1,301 @@
+/*
+ * The life of a libfuse session: made, mounted, answering, stopped, unmounted; the invalidations
+ * that fs/ sends the other way; and what is changed in the answer to INIT that this libfuse has no
+ * name for. The requests themselves are in ops.c.
+ *
+ * notify_lock is held for reading by every invalidation on its way to the kernel. The session's
+ * descriptor is closed only after `quiet` was set and the lock was held for writing, so that nothing
+ * is ever written to a descriptor that meanwhile became another file. An invalidation may wait for a
+ * READ of the same file to be answered, so going quiet comes before the requests are stopped.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/fuse.h>
+
+#include "mount/cli.h"
+#include "mount/ops.h"
+#include "mount/session.h"
+
+/* Wakes the loop's thread out of its wait; does nothing else. */
+#define KICK_SIGNAL SIGUSR1
+
+struct pfs_session {
+	struct pfs_ops_data ops; /* first: the user data of requests */
+	struct fuse_session *se;
+	unsigned max_threads;
+	bool mounted;
+	pthread_t loop_thread;
+
+	_Atomic bool ended; /* the loop needs no more kicks */
+
+	pthread_rwlock_t notify_lock;
+	_Atomic bool quiet;
+
+	/* The INIT request, until it was answered: seen and answered by one thread. */
+	_Atomic bool init_done;
+	uint64_t init_unique;
+	bool killpriv_v2; /* the kernel offered it */
+};
+
+/* ---- INIT ----------------------------------------------------------------------------------- */
+
+/*
+ * With FUSE_HANDLE_KILLPRIV_V2 the kernel leaves it to the file system to clear setuid, setgid and
+ * capabilities when a file is written, and no longer asks for security.capability before each
+ * write. fs/ does that in any case. libfuse 3.14 has no name for the flag and would not pass it on.
+ */
+static void init_seen(struct pfs_session *s, const void *buf, size_t len)
+{
+	const struct fuse_in_header *h = buf;
+	const struct fuse_init_in *in = (const void *)(h + 1);
+
+	if (len < sizeof(*h) + offsetof(struct fuse_init_in, flags) + sizeof(in->flags) ||
+	    h->opcode != FUSE_INIT || in->major != FUSE_KERNEL_VERSION)
+		return;
+	s->init_unique = h->unique;
+	s->killpriv_v2 = in->flags & FUSE_HANDLE_KILLPRIV_V2;
+}
+
+static void init_answered(struct pfs_session *s, struct iovec *iov, int count)
+{
+	const struct fuse_out_header *h = iov[0].iov_base;
+	struct fuse_init_out *out;
+
+	if (iov[0].iov_len != sizeof(*h) || h->unique != s->init_unique || !s->init_unique)
+		return;
+	if (count > 1 && !h->error && s->killpriv_v2 &&
+	    iov[1].iov_len >= offsetof(struct fuse_init_out, flags) + sizeof(out->flags)) {
+		out = iov[1].iov_base;
+		if (out->major == FUSE_KERNEL_VERSION)
+			out->flags |= FUSE_HANDLE_KILLPRIV_V2;
+	}
+	atomic_store_explicit(&s->init_done, !h->error, memory_order_release);
+}
+
+static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
+{
+	struct pfs_session *s = userdata;
+	ssize_t n = read(fd, buf, len);
+
+	if (n > 0 && !atomic_load_explicit(&s->init_done, memory_order_acquire))
+		init_seen(s, buf, (size_t)n);
+	return n;
+}
+
+static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct pfs_session *s = userdata;
+
+	if (!atomic_load_explicit(&s->init_done, memory_order_acquire))
+		init_answered(s, iov, count);
+	return writev(fd, iov, count);
+}
+
+/* ---- invalidation --------------------------------------------------------------------------- */
+
+/* Returns true with notify_lock held if the kernel may be told something. */
+static bool notify_begin(struct pfs_session *s)
+{
+	if (atomic_load(&s->quiet))
+		return false;
+	pthread_rwlock_rdlock(&s->notify_lock);
+	if (!atomic_load(&s->quiet))
+		return true;
+	pthread_rwlock_unlock(&s->notify_lock);
+	return false;
+}
+
+static void notify_end(struct pfs_session *s)
+{
+	pthread_rwlock_unlock(&s->notify_lock);
+}
+
+static void kernel_inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t len)
+{
+	struct pfs_session *s = arg;
+
+	if (!notify_begin(s))
+		return;
+	fuse_lowlevel_notify_inval_inode(s->se, pfs_ops_ino(s->ops.fs, node), off, len);
+	notify_end(s);
+}
+
+static void kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_bytes name)
+{
+	struct pfs_session *s = arg;
+	fuse_ino_t ino = pfs_ops_ino(s->ops.fs, parent);
+	char text[PFS_NAME_MAX + 1];
+	int err = -ENOENT;
+
+	if (!notify_begin(s))
+		return;
+	if (name.len < sizeof(text)) { /* longer ones the kernel cannot know */
+		memcpy(text, name.p, name.len);
+		text[name.len] = '\0';
+		err = fuse_lowlevel_notify_inval_entry(s->se, ino, text, name.len);
+	}
+	/* Without an entry to drop the kernel keeps its cached listing of the directory. */
+	if (err == -ENOENT)
+		fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+	notify_end(s);
+}
+
+static const struct pfs_kernel_ops kernel_ops = {
+	.inval_entry = kernel_inval_entry,
+	.inval_inode = kernel_inval_inode,
+};
+
+/* From now on nothing is announced, and nothing is on its way. */
+static void go_quiet(struct pfs_session *s)
+{
+	atomic_store(&s->quiet, true);
+	pthread_rwlock_wrlock(&s->notify_lock);
+	pthread_rwlock_unlock(&s->notify_lock);
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static void on_kick(int sig)
+{
+	(void)sig;
+}
+
+/* The loop's thread takes kicks only while it is in the loop, so that they interrupt nothing else. */
+static void kicks_take(bool take)
+{
+	struct sigaction sa = {.sa_handler = on_kick};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, KICK_SIGNAL);
+	if (take)
+		sigaction(KICK_SIGNAL, &sa, NULL);
+	pthread_sigmask(take ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
+static int session_args(const struct pfs_session_config *config, struct fuse_args *args)
+{
+	struct pfs_buf o = {0};
+	int err = -ENOMEM;
+
+	pfs_buf_str(&o, "default_permissions,subtype=persistfs,fsname=");
+	pfs_fuse_options_escape(&o, config->source);
+	if (config->options)
+		pfs_buf_printf(&o, ",%s", config->options);
+	if (!o.failed && !fuse_opt_add_arg(args, "persistfs") && !fuse_opt_add_arg(args, "-o") &&
+	    !fuse_opt_add_arg(args, o.data))
+		err = 0;
+	pfs_buf_release(&o);
+	return err;
+}
+
+int pfs_session_new(const struct pfs_session_config *config, struct pfs_fs *fs,
+		    struct pfs_session **out, struct pfs_msg *msg)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	struct pfs_session *s;
+	int err;
+
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	pthread_rwlock_init(&s->notify_lock, NULL);
+	pfs_ops_init(&s->ops, fs);
+	s->max_threads = config->max_threads;
+	s->loop_thread = pthread_self();
+	err = session_args(config, &args);
+	if (err)
+		goto out;
+	kicks_take(false);
+	s->se = fuse_session_new(&args, &pfs_ops, sizeof(pfs_ops), s);
+	if (!s->se) {
+		pfs_msg_set(msg, "libfuse refused the mount options '%s'",
+			    config->options ? config->options : "");
+		err = -EINVAL;
+		goto out;
+	}
+	pfs_fs_set_kernel(fs, &kernel_ops, s);
+	*out = s;
+	s = NULL;
+out:
+	fuse_opt_free_args(&args);
+	pfs_session_free(s);
+	return err;
+}
+
+int pfs_session_mount(struct pfs_session *s, const char *mountpoint, struct pfs_msg *msg)
+{
+	static const struct fuse_custom_io io = {.read = io_read, .writev = io_writev};
+	int err;
+
+	if (fuse_session_mount(s->se, mountpoint)) {
+		pfs_msg_set(msg, "cannot mount at %s", mountpoint);
+		return -EIO;
+	}
+	s->mounted = true;
+	err = fuse_session_custom_io(s->se, &io, fuse_session_fd(s->se));
+	if (err)
+		pfs_msg_set(msg, "cannot take over the session at %s: %s", mountpoint,
+			    strerror(-err));
+	return err;
+}
+
+int pfs_session_loop(struct pfs_session *s)
+{
+	struct fuse_loop_config *config;
+	int err;
+
+	config = fuse_loop_cfg_create();
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_clone_fd(config, 0);
+	fuse_loop_cfg_set_max_threads(config, s->max_threads);
+	fuse_loop_cfg_set_idle_threads(config, s->max_threads);
+	kicks_take(true);
+	err = fuse_session_loop_mt(s->se, config);
+	kicks_take(false);
+	atomic_store(&s->ended, true);
+	fuse_loop_cfg_destroy(config);
+	go_quiet(s);
+	return err > 0 ? 0 : err;
+}
+
+void pfs_session_stop(struct pfs_session *s)
+{
+	if (atomic_load(&s->ended))
+		return;
+	go_quiet(s);
+	fuse_session_exit(s->se);
+	pthread_kill(s->loop_thread, KICK_SIGNAL);
+}
+
+void pfs_session_unmount(struct pfs_session *s)
+{
+	go_quiet(s);
+	if (s->mounted)
+		fuse_session_unmount(s->se);
+	s->mounted = false;
+}
+
+void pfs_session_close_files(struct pfs_session *s)
+{
+	pfs_ops_close_all(&s->ops);
+}
+
+void pfs_session_free(struct pfs_session *s)
+{
+	if (!s)
+		return;
+	if (s->se) {
+		pfs_session_unmount(s);
+		fuse_session_destroy(s->se);
+	}
+	pthread_rwlock_destroy(&s->notify_lock);
+	free(s);
+}

@@ -1,0 +1,61 @@
+#!/bin/bash
+# Large values: 4 GiB and sparse ones, in bounded memory.
+# time limit: 600 s
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+begin
+
+real=$(amount 64 1024 4096)
+free=$(df -k --output=avail "$T" | tail -n 1)
+if [ "$free" -lt $((real * 1024 * 3)) ]; then
+	skip "needs $((real * 3)) MiB free in ${TMPDIR:-/tmp}"
+fi
+start
+
+memory()
+{
+	if plain; then return; fi
+	local peak
+	peak=$(daemon_kb VmHWM)
+	note "$1: the daemon's peak memory is $((peak / 1024)) MiB"
+	sanitized || [ "$peak" -lt 204800 ] || fail "$1: over 200 MiB"
+}
+
+say "a sparse file of 4 GiB and more"
+"$helpers/bigfile" sparse "$M/sparse" 5000
+"$helpers/bigfile" verify-sparse "$M/sparse" 5000
+memory "5000 MiB, sparse"
+say "truncated down and up again"
+truncate -s 4G "$M/sparse"
+eq "size" "$(stat -c %s "$M/sparse")" 4294967296
+truncate -s 100 "$M/sparse"
+truncate -s 4G "$M/sparse"
+eq "zeros" "$(head -c 20000000 "$M/sparse" | tail -c 10000000 | tr -d '\0' | wc -c)" 0
+rm "$M/sparse"
+
+say "$real MiB of data"
+"$helpers/bigfile" write "$M/real" "$real"
+memory "$real MiB written"
+"$helpers/bigfile" verify "$M/real" "$real"
+memory "$real MiB read"
+if ! plain; then
+	eq "the row's size" "$(sql "SELECT size FROM persistfs_kv WHERE name = 'real'")" $((real << 20))
+	[ "$real" -le 64 ] ||
+		eq "the value is not shown" "$(sql "SELECT value IS NULL FROM persistfs_kv WHERE name = 'real'")" 1
+	sql "SELECT count(*), sum(length(value)) FROM persistfs_kv" >"$T/count"
+fi
+
+say "rewritten while a reader has it open: old or new, and the old one goes"
+exec 9<"$M/real"
+"$helpers/bigfile" write "$M/real" $((real / 4))
+exec 9<&-
+remount
+"$helpers/bigfile" verify "$M/real" $((real / 4))
+memory "after a remount"
+
+say "a copy within the mount"
+cp "$M/real" "$M/copy"
+cmp "$M/real" "$M/copy"
+rm "$M/real" "$M/copy"
+stop
+check_database
