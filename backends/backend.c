@@ -87,6 +87,7 @@ int pfs_backend_init(struct pfs_backend *b, const struct pfs_engine *engine,
 		     const struct pfs_option_set *set)
 {
 	*b = (struct pfs_backend){.engine = engine, .ops = ops, .set = set, .epoch = 1};
+	b->pushing = engine->capabilities & PFS_CAP_PUSH;
 	b->name = strdup(name);
 	b->stats = calloc(PFS_CALL_COUNT_, sizeof(*b->stats));
 	if (!b->name || !b->stats) {
@@ -134,6 +135,14 @@ void pfs_backend_notify(struct pfs_backend *b, const struct pfs_event *events, s
 	if (b->watch_fn)
 		b->watch_fn(b->watch_arg, events, n);
 	pthread_mutex_unlock(&b->watch_lock);
+}
+
+void pfs_backend_set_pushing(struct pfs_backend *b, bool pushing)
+{
+	static const struct pfs_event all = {.type = PFS_EVENT_ALL};
+
+	if (__atomic_exchange_n(&b->pushing, pushing, __ATOMIC_ACQ_REL) != pushing)
+		pfs_backend_notify(b, &all, 1);
 }
 
 /* ---- listings ------------------------------------------------------------------------------- */
@@ -330,6 +339,11 @@ static int check_setxattr(const struct pfs_mutation *m)
 	return m->nsegs && m->segs[0].len > PFS_XATTR_SIZE_MAX ? -E2BIG : 0;
 }
 
+static bool sets_expiry(const struct pfs_mutation *m)
+{
+	return m->op == PFS_OP_CREATE ? m->set.expires != 0 : m->set.mask & PFS_SET_EXPIRES;
+}
+
 /* SETATTR and DISCARD have nothing to check: their fields are whole numbers. */
 static int check_mutation(const struct pfs_mutation *m)
 {
@@ -459,6 +473,11 @@ int pfs_backend_heartbeat(struct pfs_backend *b)
 	return b->ops->heartbeat ? b->ops->heartbeat(b) : 0;
 }
 
+int pfs_backend_catch_up(struct pfs_backend *b)
+{
+	return b->ops->catch_up ? b->ops->catch_up(b) : 0;
+}
+
 unsigned pfs_backend_sessions(struct pfs_backend *b)
 {
 	return b->ops->sessions ? b->ops->sessions(b) : 1;
@@ -504,6 +523,11 @@ int pfs_backend_maintain(struct pfs_backend *b, const char *verb, struct pfs_msg
 uint32_t pfs_backend_capabilities(const struct pfs_backend *b)
 {
 	return b->engine->capabilities;
+}
+
+bool pfs_backend_pushing(const struct pfs_backend *b)
+{
+	return __atomic_load_n(&b->pushing, __ATOMIC_ACQUIRE);
 }
 
 /* ---- stores --------------------------------------------------------------------------------- */
@@ -658,6 +682,9 @@ int pfs_store_commit(struct pfs_store *s, struct pfs_batch *batch)
 		return -ESTALE;
 	for (i = 0; i < batch->nops; i++) {
 		err = check_mutation(&batch->ops[i]);
+		if (!err && sets_expiry(&batch->ops[i]) &&
+		    !(s->backend->engine->capabilities & PFS_CAP_EXPIRY))
+			err = -EOPNOTSUPP;
 		if (err) {
 			batch->failed = i;
 			return err;

@@ -24,14 +24,13 @@
 #define PFS_BACKENDS_BACKEND_H
 
 #include <pthread.h>
-#include <pthread.h>
 #include <sys/stat.h>
 
 #include "backends/base.h"
 #include "backends/option.h"
 
 /* Raised whenever a slot or structure below changes its meaning. */
-#define PFS_SPEC_VERSION 1
+#define PFS_SPEC_VERSION 2
 
 #define PFS_NAME_MAX	   255 /* bytes in a name */
 #define PFS_XATTR_NAME_MAX 255
@@ -57,7 +56,7 @@ enum pfs_capability {
 	PFS_CAP_DURABLE_SYNC = 1u << 3, /* sync() survives power loss */
 	PFS_CAP_RANGED_WRITES = 1u << 4,
 	PFS_CAP_LOCKS = 1u << 5,
-	PFS_CAP_EXPIRY = 1u << 6,
+	PFS_CAP_EXPIRY = 1u << 6,	/* objects can go by themselves: attr.expires */
 	PFS_CAP_NAMESPACES = 1u << 7,	/* several namespaces in one backend, listable */
 	PFS_CAP_SPARSE = 1u << 8,	/* holes are kept as holes */
 	PFS_CAP_PERSISTENT = 1u << 9,	/* data outlives the process */
@@ -78,6 +77,7 @@ struct pfs_attr {
 	uint64_t version;	  /* grows with every change of content or attributes, nlink too */
 	uint64_t content_version; /* grows with every change of content */
 	int64_t mtime, ctime, btime; /* ns since the epoch */
+	int64_t expires; /* when it goes by itself, ns since the epoch; 0: never */
 };
 
 /* ---- mutations ------------------------------------------------------------------------------ */
@@ -87,6 +87,10 @@ struct pfs_attr {
  * -ENOENT, -EISDIR for a directory, -EINVAL for anything else. Data or a size beyond PFS_SIZE_MAX:
  * -EFBIG. Xattrs may be on every object; a name of 0 or more than PFS_XATTR_NAME_MAX bytes: -ERANGE;
  * a value above PFS_XATTR_SIZE_MAX: -E2BIG. A segment beyond `size` in CREATE or REPLACE: -EINVAL.
+ *
+ * Expiry (PFS_CAP_EXPIRY; without it setting one is -EOPNOTSUPP): only regular files have one. Ops
+ * on content and SETATTR set it with PFS_SET_EXPIRES and leave it alone otherwise. An object whose
+ * time has come is gone: look-ups, listings and ops by id answer as if it had been removed.
  */
 enum pfs_op {
 	/*
@@ -132,8 +136,10 @@ enum pfs_op {
 	 * RENAME: (dir, name) to (dir2, name2). With PFS_F_NOREPLACE: -EEXIST; with
 	 * PFS_F_EXCHANGE both must exist and change places. Otherwise an existing target is
 	 * replaced: -EISDIR, -ENOTDIR, -ENOTEMPTY as rename(2) has them; source and target being the
-	 * same object: nothing happens. A directory into itself or below: -EINVAL. `attr` is the
-	 * moved object's, `other` the replaced or exchanged one's (id 0: none).
+	 * same object: nothing happens. A directory into itself or below: -EINVAL. -EXDEV: a
+	 * directory of more keys than the engine moves in one step. A file that never expires
+	 * takes over the expiry of the one that it replaces. `attr` is the moved object's, `other`
+	 * the replaced or exchanged one's (id 0: none).
 	 */
 	PFS_OP_RENAME,
 	/*
@@ -171,6 +177,7 @@ enum pfs_set_mask {
 	PFS_SET_GID = 1u << 2,
 	PFS_SET_MTIME = 1u << 3,
 	PFS_SET_KILLPRIV = 1u << 4, /* with a content op: clear setuid, and setgid where executable */
+	PFS_SET_EXPIRES = 1u << 5,
 };
 
 struct pfs_set {
@@ -178,6 +185,7 @@ struct pfs_set {
 	uint32_t mode, uid, gid;
 	uint64_t rdev;
 	int64_t mtime;
+	int64_t expires; /* ns since the epoch; 0: never */
 };
 
 /* A piece of content: len bytes at offset off. Borrowed until the batch is done. */
@@ -261,6 +269,11 @@ enum pfs_event_type {
 	 * has moved. Told before any call answers from the new data.
 	 */
 	PFS_EVENT_REPLACED,
+	/*
+	 * Another session asked for a lock on `id` and was refused because of one that this session
+	 * has. May be told more often than needed.
+	 */
+	PFS_EVENT_LOCK,
 };
 
 /*
@@ -363,6 +376,18 @@ struct pfs_engine {
 	 */
 	int (*create)(const char *name, const struct pfs_option_set *set, struct pfs_backend **out,
 		      struct pfs_msg *msg);
+	/*
+	 * How a backend is named on a command line without an ini: schemes separated by '|'; NULL: it
+	 * cannot be. "scheme://..." as a whole is the option `url`; of an engine that has none, what
+	 * follows "scheme:" is the option `path`.
+	 */
+	const char *schemes;
+	/*
+	 * Append what two sets of options have in common when they lead to the same data, as well as
+	 * that can be known without I/O: no credentials. Nothing appended: it cannot be known. NULL: as
+	 * said for `path` above.
+	 */
+	void (*place)(const struct pfs_option_set *set, struct pfs_buf *out);
 };
 
 struct pfs_backend_ops {
@@ -396,6 +421,7 @@ struct pfs_backend_ops {
 	unsigned (*sessions)(struct pfs_backend *b);
 	int (*usage)(struct pfs_store *s, struct pfs_usage *out);
 	int (*statfs)(struct pfs_backend *b, struct pfs_statfs *out);
+	int (*catch_up)(struct pfs_backend *b);
 	void (*health)(struct pfs_backend *b, struct pfs_health *out);
 	void (*connections)(struct pfs_backend *b, struct pfs_connections *out);
 	int (*maintain)(struct pfs_backend *b, const char *verb, struct pfs_msg *msg);
@@ -413,6 +439,7 @@ struct pfs_backend {
 	void *watch_arg;
 	bool started;		    /* atomic */
 	pthread_mutex_t start_lock; /* pfs_backend_start() */
+	bool pushing;		    /* atomic: see pfs_backend_pushing() */
 	struct pfs_call_stats *stats; /* PFS_CALL_COUNT_ of them, updated atomically */
 };
 
@@ -430,6 +457,12 @@ int pfs_store_init(struct pfs_store *s, struct pfs_backend *b, const char *ns);
 void pfs_store_release(struct pfs_store *s);
 /* Pass events to the watcher; does nothing without one. */
 void pfs_backend_notify(struct pfs_backend *b, const struct pfs_event *events, size_t n);
+/*
+ * The channel by which others' changes are heard broke, or is there (again). A change of it is told
+ * as PFS_EVENT_ALL, after pfs_backend_pushing() has changed. An engine with PFS_CAP_PUSH begins as
+ * pushing; one that must connect first says false in its constructor.
+ */
+void pfs_backend_set_pushing(struct pfs_backend *b, bool pushing);
 
 /* ---- the registry --------------------------------------------------------------------------- */
 
@@ -531,7 +564,8 @@ void pfs_store_hold(struct pfs_store *s, uint64_t id);
 void pfs_store_release_id(struct pfs_store *s, uint64_t id);
 /*
  * Take, change or drop a lock (fcntl semantics within the owner). -EAGAIN and *conflict where
- * another owner or session has it; does not wait. Locks die with the session.
+ * another owner or session has it (then a session in the way hears PFS_EVENT_LOCK); does not wait.
+ * Locks die with the session: at its end, or when it was silent for `lock_timeout`.
  */
 int pfs_store_lock(struct pfs_store *s, uint64_t id, const struct pfs_lock *lock,
 		   struct pfs_lock *conflict);
@@ -540,6 +574,11 @@ int pfs_store_lock_wait(struct pfs_store *s, uint64_t id, const struct pfs_lock 
 			struct pfs_lock *conflict, int64_t timeout_ns);
 /* The session says that it lives. The backend's own thread calls it; -ESTALE: it was declared dead. */
 int pfs_backend_heartbeat(struct pfs_backend *b);
+/*
+ * What others committed before the call has been told to the watcher when it returns. 0 also where
+ * there is nothing to wait for. Not from the watcher.
+ */
+int pfs_backend_catch_up(struct pfs_backend *b);
 /* How many live sessions the backend has, this one included; does no I/O. */
 unsigned pfs_backend_sessions(struct pfs_backend *b);
 
@@ -551,6 +590,11 @@ void pfs_backend_connections(struct pfs_backend *b, struct pfs_connections *out)
 /* "sweep" (remove what nobody can reach now), "analyze", "compact", "check". -EINVAL: no such verb. */
 int pfs_backend_maintain(struct pfs_backend *b, const char *verb, struct pfs_msg *msg);
 uint32_t pfs_backend_capabilities(const struct pfs_backend *b);
+/*
+ * Are others' changes told now? Never without PFS_CAP_PUSH; with it, while the channel holds. Does
+ * not block.
+ */
+bool pfs_backend_pushing(const struct pfs_backend *b);
 /* A copy of the counters. */
 void pfs_backend_stats(const struct pfs_backend *b, struct pfs_call_stats out[PFS_CALL_COUNT_]);
 

@@ -127,6 +127,7 @@ static int mem_namespace_remove(struct pfs_backend *b, const char *name)
 	struct mem_namespace *ns;
 	int err = 0;
 
+	mem_expire(mb);
 	pthread_rwlock_wrlock(&mb->lock);
 	ns = find_namespace(mb, name);
 	if (!ns) {
@@ -189,6 +190,7 @@ static int mem_lookup(struct pfs_store *s, uint64_t dir_id, struct pfs_bytes nam
 	struct mem_object *dir;
 	int err;
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	err = find_dir(s, dir_id, &dir);
 	if (!err) {
@@ -206,6 +208,7 @@ static int mem_getattr(struct pfs_store *s, uint64_t id, struct pfs_attr *out)
 	struct mem_backend *mb = mem_store_backend(s);
 	struct mem_object *o;
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	o = mem_object_find(mb, mem_store(s)->ns, id);
 	if (o)
@@ -245,6 +248,7 @@ static int mem_list(struct pfs_store *s, uint64_t dir_id, uint64_t cursor, size_
 	bool end = true;
 	int err;
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	err = find_dir(s, dir_id, &dir);
 	if (!err) {
@@ -300,6 +304,7 @@ static ssize_t mem_read(struct pfs_store *s, uint64_t id, uint64_t off, void *bu
 	struct mem_object *o;
 	ssize_t n;
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	o = mem_object_find(mb, mem_store(s)->ns, id);
 	if (!o) {
@@ -322,6 +327,7 @@ static int mem_seek(struct pfs_store *s, uint64_t id, uint64_t off, bool hole, u
 	struct mem_object *o;
 	int err;
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	o = mem_object_find(mb, mem_store(s)->ns, id);
 	if (!o)
@@ -342,6 +348,7 @@ static ssize_t mem_xattr_get(struct pfs_store *s, uint64_t id, struct pfs_bytes 
 	struct mem_object *o;
 	ssize_t n;
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	o = mem_object_find(mb, mem_store(s)->ns, id);
 	if (o)
@@ -367,6 +374,7 @@ static int mem_xattr_list(struct pfs_store *s, uint64_t id, struct pfs_buf *out)
 	const struct mem_xattr *x;
 	struct mem_object *o;
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	o = mem_object_find(mb, mem_store(s)->ns, id);
 	for (x = o ? o->xattrs : NULL; x; x = x->next) {
@@ -392,6 +400,7 @@ static int mem_usage(struct pfs_store *s, struct pfs_usage *out)
 {
 	struct mem_backend *mb = mem_store_backend(s);
 
+	mem_expire(mb);
 	pthread_rwlock_rdlock(&mb->lock);
 	*out = mem_store(s)->ns->usage;
 	pthread_rwlock_unlock(&mb->lock);
@@ -608,7 +617,7 @@ const struct pfs_engine pfs_memory_engine = {
 	.help = "in this process's memory: data lives as long as the mount",
 	.kinds = PFS_KIND_KV,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_RANGED_WRITES |
-			PFS_CAP_LOCKS | PFS_CAP_NAMESPACES | PFS_CAP_SPARSE,
+			PFS_CAP_LOCKS | PFS_CAP_EXPIRY | PFS_CAP_NAMESPACES | PFS_CAP_SPARSE,
 	.options = mem_options,
 	.create = mem_create,
 };

@@ -7,6 +7,7 @@
  *	memory_data.c	contents: sparse, in chunks
  *	memory_commit.c	batches, and the journal by which a failed one is undone
  *	memory_lock.c	byte-range locks
+ *	memory_expiry.c	what goes by itself
  *
  * One rwlock guards everything of a backend: shared for reading, exclusive for commits, holds and
  * locks. Every function below wants it held, exclusively where it changes something, except where
@@ -126,6 +127,7 @@ struct mem_backend {
 	uint64_t max_size, used; /* bytes, with an allowance for what is beside the data */
 	uint64_t next_id;	 /* atomic */
 	uint64_t next_sequence, next_batch;
+	int64_t next_expiry; /* atomic: no object expires before; ns, 0: none does */
 	struct mem_table objects, entries, staged, holds;
 	struct mem_namespace *namespaces;
 };
@@ -194,6 +196,13 @@ uint64_t mem_hold_count(struct mem_backend *mb, uint64_t id);
 /* The slots of these names; they take the lock themselves. */
 void mem_hold(struct pfs_store *s, uint64_t id);
 void mem_release(struct pfs_store *s, uint64_t id);
+
+/* ---- expiry ---------------------------------------------------------------------------------- */
+
+/* Something will expire then (0: never). */
+void mem_expiry_note(struct mem_backend *mb, int64_t expires);
+/* Remove what has expired. Takes the lock itself: every call that looks at objects begins with it. */
+void mem_expire(struct mem_backend *mb);
 
 /* ---- contents ------------------------------------------------------------------------------- */
 

@@ -231,6 +231,13 @@ static uint32_t without_setid(uint32_t mode)
 	return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
+/* The attributes of o have been noted. */
+static void set_expiry(struct mem_journal *j, struct mem_object *o, int64_t expires)
+{
+	o->attr.expires = expires;
+	mem_expiry_note(j->mb, expires);
+}
+
 /* The content of o has changed, as mutation m says. */
 static void change_content(struct mem_journal *j, struct mem_object *o,
 			   const struct pfs_mutation *m, uint64_t size)
@@ -240,6 +247,8 @@ static void change_content(struct mem_journal *j, struct mem_object *o,
 	o->attr.mtime = m->set.mask & PFS_SET_MTIME ? m->set.mtime : j->now;
 	if (m->set.mask & PFS_SET_KILLPRIV)
 		o->attr.mode = without_setid(o->attr.mode);
+	if (m->set.mask & PFS_SET_EXPIRES)
+		set_expiry(j, o, m->set.expires);
 	mem_object_resize(o, size);
 }
 
@@ -570,13 +579,18 @@ static int new_object(struct mem_journal *j, const struct pfs_mutation *m, struc
 		.mtime = m->set.mtime,
 		.ctime = j->now,
 		.btime = j->now,
+		.expires = m->set.expires,
 	};
 	uint64_t end = 0;
-	int err = mem_object_new(j->mb, j->ns, &attr, out);
+	int err;
 
+	if (attr.expires && !S_ISREG(attr.mode))
+		return -EINVAL;
+	err = mem_object_new(j->mb, j->ns, &attr, out);
 	if (err)
 		return err;
 	journal_note(j, UNDO_OBJECT_NEW, *out);
+	mem_expiry_note(j->mb, attr.expires);
 	if (!has_content)
 		return 0;
 	(*out)->content = mem_content_new(j->ns);
@@ -613,9 +627,13 @@ static int op_setattr(struct mem_journal *j, struct pfs_mutation *m)
 	struct mem_object *o;
 	int err = find_object(j, m->id, &o);
 
+	if (!err && set->mask & PFS_SET_EXPIRES && !S_ISREG(o->attr.mode))
+		err = -EINVAL;
 	if (err)
 		return err;
 	change_attr(j, o);
+	if (set->mask & PFS_SET_EXPIRES)
+		set_expiry(j, o, set->expires);
 	if (set->mask & PFS_SET_MODE)
 		o->attr.mode = (o->attr.mode & S_IFMT) | (set->mode & 07777);
 	if (set->mask & PFS_SET_UID)
@@ -724,6 +742,7 @@ static int op_rename(struct mem_journal *j, struct pfs_mutation *m)
 {
 	struct mem_object *dir, *dir2, *o;
 	struct mem_entry *from, *to;
+	int64_t expires = 0;
 	int err = find_entry(j, m->dir, m->name, &dir, &from);
 
 	if (!err)
@@ -747,6 +766,7 @@ static int op_rename(struct mem_journal *j, struct pfs_mutation *m)
 	if (to) { /* the name stays, and with it its place in a listing */
 		struct mem_object *replaced = to->object;
 
+		expires = replaced->attr.expires;
 		point_entry(j, to, o);
 		set_parent(j, replaced, NULL);
 		drop_link(j, replaced);
@@ -761,6 +781,8 @@ static int op_rename(struct mem_journal *j, struct pfs_mutation *m)
 	hide_entry(j, from);
 	set_parent(j, o, dir2);
 	change_attr(j, o);
+	if (expires && !o->attr.expires && S_ISREG(o->attr.mode))
+		set_expiry(j, o, expires);
 touch:
 	err = mem_journal_reserve(j);
 	if (err)
@@ -891,6 +913,7 @@ int mem_commit(struct pfs_store *s, struct pfs_batch *batch)
 	size_t i;
 	int err = 0;
 
+	mem_expire(mb);
 	pthread_rwlock_wrlock(&mb->lock);
 	j.batch = mb->next_batch++;
 	used = mb->used;

@@ -120,6 +120,7 @@ int mem_lock(struct pfs_store *s, uint64_t id, const struct pfs_lock *lock,
 
 	if (!added || !spare)
 		goto out;
+	mem_expire(mb);
 	pthread_rwlock_wrlock(&mb->lock);
 	o = mem_object_find(mb, mem_store(s)->ns, id);
 	other = o ? find_conflict(o, lock) : NULL;

@@ -261,6 +261,7 @@ void pfs_kv_row_object(struct pfs_sql_conn *c, struct pfs_sql_query *q, int firs
 	out->a.mtime = get(q, first + 10);
 	out->a.ctime = get(q, first + 11);
 	out->a.btime = get(q, first + 12);
+	out->a.expires = 0; /* there is no expiry here */
 	out->content = (uint64_t)get(q, first + 13);
 	out->ns = (uint64_t)get(q, first + 14);
 }

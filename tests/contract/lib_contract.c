@@ -38,6 +38,14 @@ struct pfs_backend *c_backend(struct contract *c, pfs_watch_fn watch, void *arg)
 	return b;
 }
 
+void c_option(struct contract *c, const char *name, const char *value)
+{
+	struct pfs_msg msg = {{0}};
+
+	if (pfs_option_set_text(&c->set, name, value, &msg) != 0)
+		fail_msg("%s = %s: %s", name, value, msg.text);
+}
+
 static void open_store(struct contract *c)
 {
 	struct pfs_msg msg = {{0}};
@@ -69,11 +77,11 @@ int contract_setup(void **state)
 	assert_non_null(c->table);
 	assert_int_equal(pfs_option_set_init(&c->set, c->table), 0);
 	if (c->engine->file) {
-		struct pfs_msg msg = {{0}};
-
 		snprintf(path, sizeof(path), "%s/store.db", c->dir);
-		assert_int_equal(pfs_option_set_text(&c->set, "path", path, &msg), 0);
+		c_option(c, "path", path);
 	}
+	if (c->engine->prepare)
+		c->engine->prepare(c);
 	open_store(c);
 	return 0;
 }
@@ -107,6 +115,8 @@ int contract_teardown(void **state)
 		print_error("the store is damaged: %s (%s)\n", msg.text, strerror(-err));
 	pfs_store_free(c->s);
 	pfs_backend_free(c->b);
+	if (c->engine->remove)
+		c->engine->remove(c);
 	pfs_option_set_release(&c->set);
 	free(c->table);
 	remove_dir(c->dir);

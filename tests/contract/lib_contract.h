@@ -18,10 +18,16 @@
 
 #include "backends/backend.h"
 
+struct contract;
+
 struct contract_engine {
-	const char *name; /* as the registry has it */
-	bool file;	  /* option `path` is a file of the case's own directory */
-	bool shared;	  /* two backends on the same data see each other */
+	const char *name;   /* as the registry has it */
+	bool file;	    /* option `path` is a file of the case's own directory */
+	bool shared;	    /* two backends on the same data see each other */
+	const char *server; /* the variable that says where the server is; NULL: needs none */
+	/* Set the options for a place of the case's own on the server, and remove what is there. */
+	void (*prepare)(struct contract *c);
+	void (*remove)(struct contract *c);
 };
 /* Ended by name NULL: an engine joins the suite by one row. */
 extern const struct contract_engine contract_engines[];
@@ -50,13 +56,15 @@ extern const struct contract_case contract_content_cases[];
 extern const struct contract_case contract_batch_cases[];
 extern const struct contract_case contract_list_cases[];
 extern const struct contract_case contract_lock_cases[];
+extern const struct contract_case contract_expiry_cases[];
 extern const struct contract_case contract_many_cases[];
 extern const struct contract_case contract_fault_cases[];
 extern const struct contract_case contract_model_cases[];
 
 struct contract {
 	const struct contract_engine *engine;
-	char dir[256]; /* of the case's own; removed afterwards */
+	char dir[256];	/* of the case's own; removed afterwards */
+	char place[64]; /* the same on a server: a schema, a number */
 	struct pfs_option *table;
 	struct pfs_option_set set;
 	struct pfs_backend *b;
@@ -68,6 +76,8 @@ struct contract {
 int contract_setup(void **state); /* *state: const struct contract_engine * -> struct contract * */
 int contract_teardown(void **state); /* checks the store as the engine can */
 
+/* Set an option, or fail. */
+void c_option(struct contract *c, const char *name, const char *value);
 /* Another backend on the same data, started; free with pfs_backend_free(). */
 struct pfs_backend *c_backend(struct contract *c, pfs_watch_fn watch, void *arg);
 /* Close everything and open it again. */
