@@ -6,7 +6,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 BUILD   ?= build
 CC      ?= cc
-PKGS    := fuse3 sqlite3 inih cmocka
+PKGS    := fuse3 sqlite3 inih libpq hiredis
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings -Wshadow -Wvla
 ifeq ($(CI),true)
@@ -19,15 +19,15 @@ BUILD   := build/$(subst $(comma),-,$(SANITIZE))
 endif
 
 ifeq ($(filter clean help format,$(MAKECMDGOALS)),)
-ifneq ($(shell pkg-config --exists fuse3 sqlite3 inih && echo yes),yes)
-$(error libraries are missing; run scripts/quickstart once, or install: pkg-config libfuse3-dev libsqlite3-dev libinih-dev libcmocka-dev)
+ifneq ($(shell pkg-config --exists $(PKGS) && echo yes),yes)
+$(error libraries are missing; run scripts/quickstart once, or install: pkg-config libfuse3-dev libsqlite3-dev libinih-dev libpq-dev libhiredis-dev libcmocka-dev)
 endif
 endif
 
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 \
-                $(shell pkg-config --cflags fuse3 sqlite3 inih 2>/dev/null) $(CPPFLAGS)
+                $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS)
 ALL_CFLAGS   := -std=gnu11 -pthread $(WARN) $(CFLAGS) $(SAN)
-LIBS         := $(shell pkg-config --libs fuse3 sqlite3 inih 2>/dev/null) -pthread
+LIBS         := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread
 
 BACKEND_SRC := $(sort $(wildcard backends/*.c backends/*/*.c))
 FS_SRC      := $(sort $(wildcard fs/*.c))
@@ -62,6 +62,8 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The assembler takes the scripts in.
+$(BUILD)/obj/backends/redis/scripts.o: $(wildcard backends/redis/*.lua)
 
 define test_rule
 $(BUILD)/$(1): $(BUILD)/obj/$(1).o $(TESTLIB_OBJ) $(BUILD)/libpersistfs.a
@@ -79,16 +81,20 @@ tests: $(TEST_BIN) $(MOUNT_HELPERS)
 check: check-unit check-mount
 
 check-unit: all tests
-	scripts/run-unit $(TEST_BIN)
+	scripts/with-services --if-there scripts/run-unit $(TEST_BIN)
 
 check-mount: all tests
-	BUILD=$(abspath $(BUILD)) scripts/run-mount
+	BUILD=$(abspath $(BUILD)) scripts/with-services --if-there scripts/run-mount \
+	    --engine sqlite --engine postgres --engine redis
 
 soak: all tests
-	BUILD=$(abspath $(BUILD)) PERSISTFS_SOAK=1 scripts/run-mount
+	BUILD=$(abspath $(BUILD)) PERSISTFS_SOAK=1 scripts/with-services scripts/run-mount \
+	    --engine sqlite --engine postgres --engine redis
 
-bench: all
+bench: all tests
 	BUILD=$(abspath $(BUILD)) tests/bench/run
+	BUILD=$(abspath $(BUILD)) tests/bench/run --backend postgres
+	BUILD=$(abspath $(BUILD)) tests/bench/run --backend redis
 
 lint:
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \

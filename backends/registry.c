@@ -8,11 +8,15 @@
 #include <string.h>
 
 extern const struct pfs_engine pfs_memory_engine;
+extern const struct pfs_engine pfs_postgres_engine;
+extern const struct pfs_engine pfs_redis_engine;
 extern const struct pfs_engine pfs_sqlite_engine;
 
 /* In order of name. */
 static const struct pfs_engine *const engines[] = {
 	&pfs_memory_engine,
+	&pfs_postgres_engine,
+	&pfs_redis_engine,
 	&pfs_sqlite_engine,
 	NULL,
 };
@@ -52,6 +56,12 @@ const struct pfs_option pfs_backend_common_options[] = {
 	 .min = 0,
 	 .max = 24 * 3600 * NSEC_PER_SEC,
 	 .help = "how long a call is tried again in all before it fails"},
+	{.name = "lock_timeout",
+	 .type = PFS_OPT_DURATION,
+	 .def = "30s",
+	 .min = NSEC_PER_SEC,
+	 .max = 3600 * NSEC_PER_SEC,
+	 .help = "how long a mount may be silent before its locks and sessions are taken away"},
 	PFS_OPTION_END,
 };
 

@@ -106,6 +106,56 @@ static double short_timeout(const struct pfs_vol *vol)
 	return (double)vol->config->attr_timeout / NSEC_PER_SEC;
 }
 
+/* No longer than the file lives. */
+static void cap_timeouts(const struct pfs_attr *attr, struct pfs_entry *e)
+{
+	double left = (double)(attr->expires - pfs_now_ns()) / NSEC_PER_SEC;
+
+	if (!attr->expires)
+		return;
+	left = left > 0 ? left : 0;
+	e->entry_timeout = e->entry_timeout < left ? e->entry_timeout : left;
+	e->attr_timeout = e->attr_timeout < left ? e->attr_timeout : left;
+}
+
+/* Has the store's backend been found unreachable? Does not ask it. */
+static bool known_down(const struct pfs_vol *vol)
+{
+	struct pfs_backend *backend = vol->config->backend;
+	struct pfs_health health;
+
+	if (!__atomic_load_n(&backend->started, __ATOMIC_ACQUIRE) || pfs_backend_pushing(backend))
+		return false;
+	pfs_backend_health(backend, &health);
+	return !health.ok;
+}
+
+bool pfs_root_unreachable(const struct pfs_node *node)
+{
+	return pfs_node_is_object(node) && node == node->vol->root && known_down(node->vol);
+}
+
+void pfs_root_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_entry *out)
+{
+	struct pfs_stamp stamp = pfs_stamp_take(fs);
+	struct pfs_attr attr;
+	bool valid;
+
+	*out = (struct pfs_entry){.node = node, .seen = stamp.seen};
+	pfs_node_lock(fs, node);
+	attr = node->attr;
+	valid = node->attr_valid;
+	pfs_node_unlock(fs, node);
+	if (attr.mode)
+		pfs_node_stat(node, &attr, &out->st);
+	else
+		virtual_stat(fs, node, &out->st);
+	if (valid)
+		out->attr_timeout = pfs_vol_timeout(node->vol);
+	if (valid && strcmp(node->vol->config->ns, "*") != 0)
+		out->entry_timeout = PFS_LONG_TIMEOUT;
+}
+
 int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *parent,
 		   struct pfs_bytes name, struct pfs_stamp stamp, struct pfs_entry *out)
 {
@@ -126,22 +176,27 @@ int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *pa
 	default:
 		break;
 	}
-	err = pfs_node_visible(fs, node, &attr);
+	err = pfs_root_unreachable(node) ? -EHOSTDOWN : pfs_node_visible(fs, node, &attr);
 	if (err && node == node->vol->root) {
 		/* The store cannot be reached: its place is there all the same, and says so inside. */
-		virtual_stat(fs, node, &out->st);
+		pfs_root_fill(fs, node, out);
+		out->entry_timeout = out->attr_timeout = 0;
 		return 0;
 	}
 	if (err)
 		return err;
-	pfs_node_stat(node, &attr, &out->st);
 	out->entry_timeout = out->attr_timeout = pfs_vol_timeout(node->vol);
+	if (S_ISREG(attr.mode) &&
+	    !pfs_node_tell_size(fs, node, attr.content_version, &attr.size))
+		out->attr_timeout = 0;
+	pfs_node_stat(node, &attr, &out->st);
 	/* A store's place is fixed; a namespace can be removed elsewhere, and nobody tells. */
 	if (node == node->vol->root)
 		out->entry_timeout = strcmp(node->vol->config->ns, "*") ? PFS_LONG_TIMEOUT
 									: short_timeout(node->vol);
 	else if (parent && !pfs_node_know(fs, node, parent, name))
 		out->entry_timeout = short_timeout(node->vol);
+	cap_timeouts(&attr, out);
 	return 0;
 }
 
@@ -165,8 +220,8 @@ int pfs_fs_getattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_file *fi
 
 	(void)file;
 	/* Creates that wait have not moved their directory's times yet. */
-	if (is_directory(fs, node))
-		(void)pfs_queue_settle(node->vol);
+	if (is_directory(fs, node) && !pfs_root_unreachable(node))
+		(void)pfs_queue_settle_dir(node);
 	stamp = pfs_stamp_take(fs);
 	err = pfs_entry_fill(fs, node, NULL, PFS_BYTES(""), stamp, out);
 	out->node = NULL;
@@ -192,6 +247,7 @@ static int set_size(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_nod
 		err = pfs_node_id(node, &m.id);
 	if (!err && !done) {
 		m.set.mask = ctx->uid ? PFS_SET_KILLPRIV : 0;
+		pfs_vol_refresh(node, &m);
 		err = pfs_vol_commit(node->vol, &batch, node, PFS_BYTES(""));
 		if (!err)
 			pfs_node_set_attr(fs, node, &m.attr, stamp);
@@ -355,6 +411,8 @@ int pfs_fs_setattr(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node
 		err = set_others(fs, node, &set);
 	if (err)
 		return err;
+	if (mask & PFS_FS_SET_SIZE)
+		pfs_node_told_size(node, (uint64_t)st->st_size);
 	return pfs_fs_getattr(fs, node, NULL, out);
 }
 

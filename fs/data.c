@@ -2,14 +2,20 @@
  * The uncommitted state of files: bytes that were written and are not in the engine yet, contents
  * that are being replaced, creates that wait for their close. Decides what a commit of one file
  * consists of (plan_...), and what is left when one fails. When to commit is up to the callers:
- * flush, fsync and release in file.c, the committer in queue.c.
+ * flush, fsync and release in file.c, the committer in queue.c. Reading is in data_read.c.
  *
  * data->lock guards a struct pfs_data; it is never held during an engine call. While `busy`,
  * `committing` belongs to the commit under way and is still laid over what the engine says.
  */
 #include <stdio.h>
+#include <time.h>
 
 #include "fs/internal.h"
+
+/* How long the rest of a write may take that the kernel has cut in two. */
+#define PART_TIME (20 * 1000 * 1000LL)
+/* Where such writes have followed each other for so long, the commit takes place between two. */
+#define PART_LONG (250 * 1000 * 1000LL)
 
 struct pfs_data *pfs_data_get(struct pfs_fs *fs, struct pfs_node *node, bool make, int *err)
 {
@@ -120,10 +126,15 @@ static void wake_committer(struct pfs_data *data, int64_t due)
 	pthread_mutex_unlock(&vol->lock);
 }
 
-static void wait_idle(struct pfs_data *data)
+void pfs_data_wait_idle(struct pfs_data *data)
 {
 	while (data->busy)
 		pthread_cond_wait(&data->cond, &data->lock);
+}
+
+bool pfs_data_shared(const struct pfs_data *data)
+{
+	return !data->rewrite && !data->create && !pfs_vol_alone(data->node->vol);
 }
 
 /* ---- what a commit consists of -------------------------------------------------------------- */
@@ -151,6 +162,8 @@ static struct pfs_mutation *plan_op(struct plan *p, struct pfs_data *data, enum 
 	m->id = data->node->id;
 	m->set.mtime = data->mtime;
 	m->set.mask = PFS_SET_MTIME | (data->killpriv ? PFS_SET_KILLPRIV : 0);
+	if (op != PFS_OP_CREATE && op != PFS_OP_STAGE)
+		pfs_vol_refresh(data->node, m);
 	return m;
 }
 
@@ -165,7 +178,7 @@ static int plan_take_bytes(struct plan *p, struct pfs_data *data)
 	data->committing = data->dirty;
 	memset(&data->dirty, 0, sizeof(data->dirty));
 	p->moved = true;
-	p->append_at = data->append_at;
+	p->append_at = data->committing_at = data->append_at;
 	data->append_at = UINT64_MAX;
 	p->written = data->written;
 	data->written = false;
@@ -186,6 +199,7 @@ static void plan_create(struct plan *p, struct pfs_data *data, bool with_content
 		.uid = attr.uid,
 		.gid = attr.gid,
 		.mtime = data->mtime,
+		.expires = pfs_vol_expires(data->node->vol, attr.mode),
 	};
 	if (data->killpriv)
 		m->set.mode = pfs_mode_killpriv(m->set.mode);
@@ -256,8 +270,7 @@ static void plan_in_place(struct plan *p, struct pfs_data *data)
 		p->segs[n].len -= cut;
 	}
 	end = n < p->nsegs ? n + 1 : n;
-	while (end < p->nsegs &&
-	       p->segs[end].off == p->segs[end - 1].off + p->segs[end - 1].len)
+	while (end < p->nsegs && p->segs[end].off == p->segs[end - 1].off + p->segs[end - 1].len)
 		end++;
 	plan_segs(p, data, PFS_OP_WRITE, 0, n);
 	plan_segs(p, data, PFS_OP_APPEND, n, end);
@@ -440,7 +453,7 @@ static int stage_id(struct pfs_data *data)
 	pthread_mutex_unlock(&data->lock);
 	err = pfs_store_alloc_ids(atomic_load(&data->node->vol->store), 1, &id);
 	pthread_mutex_lock(&data->lock);
-	wait_idle(data);
+	pfs_data_wait_idle(data);
 	if (!err && data->rewrite && !data->content)
 		data->content = id;
 	if (err)
@@ -448,12 +461,41 @@ static int stage_id(struct pfs_data *data)
 	return err;
 }
 
+static bool part_may_follow(const struct pfs_data *data, int64_t since)
+{
+	int64_t now = pfs_monotonic_ns(), left = data->part_until - now;
+
+	if (!data->part_until || !pfs_data_shared(data))
+		return false;
+	return now - since < PART_LONG ? left > 0 : left > PART_TIME - PART_TIME / 10;
+}
+
+/*
+ * One write(2) is appended whole: where the kernel sends the rest of it with another request, that
+ * one comes at once. data->lock is held, and dropped meanwhile.
+ */
+static void wait_part(struct pfs_data *data)
+{
+	const struct timespec step = {.tv_nsec = PART_TIME / 10};
+	int64_t since = pfs_monotonic_ns();
+
+	while (part_may_follow(data, since)) {
+		pthread_mutex_unlock(&data->lock);
+		nanosleep(&step, NULL);
+		pthread_mutex_lock(&data->lock);
+		pfs_data_wait_idle(data);
+	}
+	data->part_until = 0;
+}
+
 int pfs_data_commit_now(struct pfs_data *data, enum pfs_data_goal goal)
 {
 	int err = 0;
 
 	pthread_mutex_lock(&data->lock);
-	wait_idle(data);
+	pfs_data_wait_idle(data);
+	if (data->part_until)
+		wait_part(data);
 	if (goal == PFS_GOAL_SPILL && data->rewrite && !data->content &&
 	    !pfs_dirty_empty(&data->dirty))
 		err = stage_id(data);
@@ -508,7 +550,7 @@ void pfs_data_give_up(struct pfs_data *data, int err)
 	uint64_t bytes, content;
 
 	pthread_mutex_lock(&data->lock);
-	wait_idle(data);
+	pfs_data_wait_idle(data);
 	data->commits++;
 	bytes = data->dirty.bytes;
 	account(data, bytes, 0);
@@ -535,67 +577,6 @@ void pfs_data_give_up(struct pfs_data *data, int err)
 	discard(vol, content);
 	pfs_node_drop_attr(vol->fs, node);
 	pfs_inval_node_later(vol->fs, node);
-}
-
-/* ---- reading -------------------------------------------------------------------------------- */
-
-/* What lies under this mount's dirty bytes. Returns bytes read, the rest of buf is zeroed. */
-static ssize_t read_base(struct pfs_data *data, uint64_t base, void *buf, size_t len, uint64_t off)
-{
-	struct pfs_node *node = data->node;
-	uint64_t id;
-	ssize_t n = 0;
-	int err;
-
-	err = pfs_node_id(node, &id);
-	if (err)
-		return err;
-	if (base)
-		n = pfs_store_read(atomic_load(&node->vol->store), base, off, buf, len);
-	if (n < 0)
-		return n == -ENOENT ? -ESTALE : n;
-	if ((size_t)n < len)
-		memset((char *)buf + n, 0, len - (size_t)n);
-	return n;
-}
-
-ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off)
-{
-	struct pfs_store *store;
-	uint64_t commits, base, id, size;
-	ssize_t n;
-	int err;
-
-	pthread_mutex_lock(&data->lock);
-	if (!data->local) {
-		pthread_mutex_unlock(&data->lock);
-		err = pfs_node_id(data->node, &id);
-		if (err)
-			return err;
-		store = atomic_load(&data->node->vol->store);
-		n = pfs_store_read(store, id, off, buf, len);
-		return n == -ENOENT ? -ESTALE : n;
-	}
-	do {
-		commits = data->commits;
-		base = data->rewrite ? data->content : data->create ? 0 : data->node->id;
-		pthread_mutex_unlock(&data->lock);
-		n = read_base(data, base, buf, len, off);
-		pthread_mutex_lock(&data->lock);
-		/* A staged content is gone as soon as it is published. */
-		if (n == -ESTALE)
-			wait_idle(data);
-	} while (commits != data->commits);
-	if (n >= 0) {
-		size = data->local && data->size > off + (uint64_t)n ? data->size : off + (uint64_t)n;
-		if (data->local && data->rewrite)
-			size = data->size;
-		pfs_dirty_overlay(&data->committing, off, buf, len);
-		pfs_dirty_overlay(&data->dirty, off, buf, len);
-		n = size > off ? (size - off < len ? (ssize_t)(size - off) : (ssize_t)len) : 0;
-	}
-	pthread_mutex_unlock(&data->lock);
-	return n;
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
@@ -642,9 +623,11 @@ static int make_room(struct pfs_data *data)
 	return err;
 }
 
-int pfs_data_write(struct pfs_data *data, const void *buf, size_t len, uint64_t off, bool append,
-		   bool killpriv)
+int pfs_data_write(struct pfs_data *data, const void *buf, size_t len, uint64_t off,
+		   enum pfs_append append, bool killpriv)
 {
+	/* The kernel cuts a write where its pages are not up to date. */
+	bool part = append == PFS_APPEND_PAGES && (off + len) % 4096 == 0;
 	uint64_t before;
 	int err;
 
@@ -677,6 +660,7 @@ int pfs_data_write(struct pfs_data *data, const void *buf, size_t len, uint64_t 
 		data->append_at = off;
 	if (off + len > data->size)
 		data->size = off + len;
+	data->part_until = part ? pfs_monotonic_ns() + PART_TIME : 0;
 	data->local = true;
 	data->written = true;
 	data->killpriv |= killpriv;
@@ -698,7 +682,7 @@ int pfs_data_start_rewrite(struct pfs_data *data, bool killpriv)
 	uint64_t before, content;
 
 	pthread_mutex_lock(&data->lock);
-	wait_idle(data);
+	pfs_data_wait_idle(data);
 	data->commits++;
 	before = data->dirty.bytes;
 	account(data, before, 0);
@@ -745,7 +729,7 @@ bool pfs_data_unpublished(struct pfs_fs *fs, struct pfs_node *node)
 void pfs_data_drop_unwritten(struct pfs_data *data)
 {
 	pthread_mutex_lock(&data->lock);
-	wait_idle(data);
+	pfs_data_wait_idle(data);
 	if (data->rewrite && !data->written && !data->publish && !data->create) {
 		data->rewrite = data->local = false;
 		relink(data);
@@ -778,7 +762,7 @@ int pfs_data_truncate(struct pfs_data *data, uint64_t size, bool *done)
 
 	*done = false;
 	pthread_mutex_lock(&data->lock);
-	wait_idle(data);
+	pfs_data_wait_idle(data);
 	if (!data->rewrite) {
 		pthread_mutex_unlock(&data->lock);
 		return pfs_data_commit(data, PFS_GOAL_PUBLISH);
@@ -806,7 +790,7 @@ int pfs_data_punch(struct pfs_data *data, uint64_t off, uint64_t len, bool *done
 
 	*done = false;
 	pthread_mutex_lock(&data->lock);
-	wait_idle(data);
+	pfs_data_wait_idle(data);
 	if (!data->rewrite) {
 		pthread_mutex_unlock(&data->lock);
 		return pfs_data_commit(data, PFS_GOAL_PUBLISH);

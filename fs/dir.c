@@ -15,6 +15,7 @@
 
 struct pfs_dir {
 	struct pfs_node *node; /* counted */
+	uint64_t held;	       /* its id, held in the engine; 0: no object */
 	pthread_mutex_t lock;  /* the page */
 	struct pfs_list *page;
 	size_t pos;	 /* next entry of the page */
@@ -26,7 +27,7 @@ int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **ou
 		   struct pfs_open_hints *hints)
 {
 	struct pfs_dir *dir;
-	uint64_t id;
+	uint64_t id = 0;
 	int err;
 
 	if (pfs_node_is_object(node)) {
@@ -40,6 +41,10 @@ int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **ou
 	dir->node = node;
 	pthread_mutex_init(&dir->lock, NULL);
 	pfs_node_ref(fs, node);
+	/* Removed by others it is still a directory to those who have it open. */
+	dir->held = id;
+	if (id)
+		pfs_store_hold(atomic_load(&node->vol->store), id);
 	*hints = (struct pfs_open_hints){0};
 	if (pfs_node_is_object(node) && pfs_vol_pushes(node->vol))
 		hints->cache_dir = hints->keep_cache = true;
@@ -49,6 +54,8 @@ int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **ou
 
 void pfs_fs_releasedir(struct pfs_fs *fs, struct pfs_dir *dir)
 {
+	if (dir->held)
+		pfs_store_release_id(atomic_load(&dir->node->vol->store), dir->held);
 	pfs_list_free(dir->page);
 	pthread_mutex_destroy(&dir->lock);
 	pfs_node_unref(fs, dir->node);
@@ -86,7 +93,10 @@ static bool fill_node(struct pfs_fs *fs, struct pfs_node *node, const char *name
 {
 	struct pfs_entry e = {0};
 
-	if (plus && pfs_entry_fill(fs, node, NULL, PFS_BYTES(""), pfs_stamp_take(fs), &e))
+	/* A store that does not answer must not keep its neighbours from being listed. */
+	if (plus && pfs_node_is_object(node))
+		pfs_root_fill(fs, node, &e);
+	else if (plus && pfs_entry_fill(fs, node, NULL, PFS_BYTES(""), pfs_stamp_take(fs), &e))
 		return true;
 	if (!plus) {
 		e.st.st_ino = node->ino;

@@ -243,8 +243,8 @@ int pfs_fs_lookup(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_bytes n
 	if (err)
 		return err;
 	/* Creates that wait have not moved their directory's times yet. */
-	if (pfs_node_is_object(node) && is_dir(node))
-		(void)pfs_queue_settle(node->vol);
+	if (pfs_node_is_object(node) && is_dir(node) && !pfs_root_unreachable(node))
+		(void)pfs_queue_settle_dir(node);
 	err = pfs_entry_fill(fs, node, parent, name, stamp, out);
 	if (err)
 		pfs_fs_forget(fs, node, 1);
@@ -275,7 +275,7 @@ int pfs_new_attr(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *
 }
 
 static void create_op(struct pfs_mutation *m, const struct pfs_attr *attr, uint64_t dir,
-		      struct pfs_bytes name, const struct pfs_seg *target)
+		      struct pfs_bytes name, const struct pfs_seg *target, int64_t expires)
 {
 	m->op = PFS_OP_CREATE;
 	m->id = attr->id;
@@ -283,6 +283,7 @@ static void create_op(struct pfs_mutation *m, const struct pfs_attr *attr, uint6
 	m->name = name;
 	m->set = (struct pfs_set){.mode = attr->mode, .uid = attr->uid, .gid = attr->gid,
 				  .rdev = attr->rdev, .mtime = attr->mtime};
+	m->set.expires = expires;
 	if (target) {
 		m->size = target->len;
 		m->segs = target;
@@ -317,7 +318,8 @@ static int make_queued(struct pfs_node *parent, uint64_t dir, struct pfs_bytes n
 		pfs_pending_free(fs, item);
 		err = -ENOMEM;
 	} else {
-		create_op(&item->op, attr, dir, item->op.name, seg);
+		create_op(&item->op, attr, dir, item->op.name, seg,
+			  pfs_vol_expires(parent->vol, attr->mode));
 		item->pins = true;
 		show.node = *out;
 		err = pfs_queue_add(parent->vol, item, &show, 1);
@@ -337,7 +339,7 @@ static int make_through(struct pfs_node *parent, uint64_t dir, struct pfs_bytes 
 	struct pfs_batch batch = {.ops = &m, .nops = 1, .now = attr->ctime};
 	int err;
 
-	create_op(&m, attr, dir, name, target);
+	create_op(&m, attr, dir, name, target, pfs_vol_expires(parent->vol, attr->mode));
 	err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;

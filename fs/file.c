@@ -62,6 +62,7 @@ static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct 
 	pthread_mutex_lock(&file->data->lock);
 	file->data->opens++;
 	file->data->writers += opened_for_writing(flags);
+	file->data->appenders += opened_for_writing(flags) && (flags & O_APPEND);
 	file->lost_told = file->data->lost;
 	pthread_mutex_unlock(&file->data->lock);
 	file->queue_lost_told = node->vol->queue_lost;
@@ -69,11 +70,36 @@ static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct 
 	return 0;
 }
 
-static void set_hints(const struct pfs_node *node, int flags, struct pfs_open_hints *hints)
+/*
+ * A file that expires shows nothing afterwards, to nobody: its pages are not left to the kernel.
+ * Where several mounts append, the kernel's pages are in the way: it would place what is appended by
+ * a size that may be old, and cut one write into several requests. So whoever opens such a file
+ * meanwhile, or opens it to append, goes past them.
+ */
+static bool needs_direct(const struct pfs_file *file)
 {
+	bool many;
+
+	if (pfs_node_attr_known(file->node).expires)
+		return true;
+	if (pfs_vol_alone(file->node->vol))
+		return false;
+	pthread_mutex_lock(&file->data->lock);
+	many = file->data->appenders > 0;
+	pthread_mutex_unlock(&file->data->lock);
+	return many;
+}
+
+static void set_hints(struct pfs_file *file, int flags, struct pfs_open_hints *hints)
+{
+	const struct pfs_node *node = file->node;
+
+	file->direct = needs_direct(file);
 	*hints = (struct pfs_open_hints){
+		.direct_io = file->direct,
 		.keep_cache = pfs_vol_pushes(node->vol) && !(flags & O_TRUNC),
-		.noflush = !opened_for_writing(flags),
+		/* The close of a process that has fcntl locks must be heard. */
+		.noflush = !opened_for_writing(flags) && !pfs_locks_posix(node),
 	};
 }
 
@@ -114,6 +140,8 @@ int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *n
 	if (opened_for_writing(flags) && !pfs_node_writable(node))
 		return -EROFS;
 	err = pfs_node_id(node, &id);
+	if (!err && pfs_node_expired(node))
+		err = -ESTALE; /* look it up again */
 	if (!err)
 		err = file_new(fs, node, flags, out);
 	if (err)
@@ -124,11 +152,14 @@ int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *n
 			err = pfs_queue_settle(node->vol);
 		if (!err)
 			err = pfs_data_start_rewrite((*out)->data, ctx->uid != 0);
-		if (err)
+		if (err) {
 			pfs_fs_release(fs, *out);
+			return err;
+		}
+		pfs_node_told_size(node, 0);
 	}
-	set_hints(node, flags, hints);
-	return err;
+	set_hints(*out, flags, hints);
+	return 0;
 }
 
 /* ---- create --------------------------------------------------------------------------------- */
@@ -139,7 +170,7 @@ int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *n
  */
 static bool may_defer(const struct pfs_node *parent)
 {
-	return queued(parent) || pfs_backend_sessions(parent->vol->config->backend) == 1;
+	return queued(parent) || pfs_vol_alone(parent->vol);
 }
 
 static int create_deferred(struct pfs_fs *fs, struct pfs_node *parent, uint64_t dir,
@@ -199,7 +230,8 @@ static int create_through(struct pfs_fs *fs, struct pfs_node *parent, uint64_t d
 	int err;
 
 	m.set = (struct pfs_set){
-		.mode = attr->mode, .uid = attr->uid, .gid = attr->gid, .mtime = attr->mtime};
+		.mode = attr->mode, .uid = attr->uid, .gid = attr->gid, .mtime = attr->mtime,
+		.expires = pfs_vol_expires(parent->vol, attr->mode)};
 	err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
@@ -297,7 +329,7 @@ int pfs_fs_create(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node 
 		return create_existing(fs, ctx, parent, name, flags, entry, out, hints);
 	if (err)
 		return err;
-	set_hints(node, flags, hints);
+	set_hints(*out, flags, hints);
 	err = pfs_entry_fill(fs, node, parent, name, stamp, entry);
 	if (err) {
 		pfs_fs_release(fs, *out);
@@ -308,11 +340,27 @@ int pfs_fs_create(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node 
 
 /* ---- reading and writing -------------------------------------------------------------------- */
 
+/* Nothing is read from, or written to, what has expired while it was open. */
+static int check_expiry(struct pfs_fs *fs, struct pfs_file *file)
+{
+	struct pfs_attr attr;
+
+	if (!file->direct || !pfs_node_expired(file->node))
+		return 0;
+	return pfs_node_attr(fs, file->node, &attr);
+}
+
 ssize_t pfs_fs_read(struct pfs_fs *fs, struct pfs_file *file, void *buf, size_t len, off_t off)
 {
-	(void)fs;
+	int err;
+
 	if (off < 0)
 		return -EINVAL;
+	err = file->data && !file->direct ? pfs_node_kernel_reads(fs, file->node) : 0;
+	if (!err && file->data)
+		err = check_expiry(fs, file);
+	if (err)
+		return err;
 	if (file->data)
 		return pfs_data_read(file->data, buf, len, (uint64_t)off);
 	if ((uint64_t)off >= file->text.len)
@@ -326,13 +374,14 @@ ssize_t pfs_fs_read(struct pfs_fs *fs, struct pfs_file *file, void *buf, size_t 
 ssize_t pfs_fs_write(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_file *file,
 		     const void *buf, size_t len, off_t off, bool from_cache)
 {
-	bool append = (file->flags & O_APPEND) && !from_cache;
+	enum pfs_append append = PFS_APPEND_NOT;
 	uint32_t mode;
 	int err;
 
-	(void)fs;
 	if (!file->data)
 		return -EPERM;
+	if ((file->flags & O_APPEND) && !from_cache)
+		append = file->direct ? PFS_APPEND_DIRECT : PFS_APPEND_PAGES;
 	mode = pfs_node_attr_known(file->node).mode;
 	if (off < 0)
 		return -EINVAL;
@@ -340,9 +389,15 @@ ssize_t pfs_fs_write(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 		return -EFBIG;
 	err = tell_losses(file);
 	if (!err)
+		err = pfs_locks_check(file->node);
+	if (!err)
+		err = check_expiry(fs, file);
+	if (!err)
 		err = pfs_data_write(file->data, buf, len, (uint64_t)off, append,
 				     ctx->uid != 0 &&
 					     pfs_mode_killpriv(mode) != mode);
+	if (!err)
+		pfs_node_kernel_wrote(file->node, (uint64_t)off + len, file->direct);
 	return err ? told(file, err) : (ssize_t)len;
 }
 
@@ -429,8 +484,10 @@ void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file)
 	struct pfs_data *data = file->data;
 
 	if (data) {
+		pfs_locks_end(fs, file);
 		pthread_mutex_lock(&data->lock);
 		data->writers -= writes;
+		data->appenders -= writes && (file->flags & O_APPEND);
 		last = --data->opens == 0 || (writes && data->writers == 0);
 		dirty = !pfs_data_clean(data);
 		pthread_mutex_unlock(&data->lock);
@@ -454,6 +511,7 @@ static int commit_one(struct pfs_fs *fs, struct pfs_node *node, struct pfs_mutat
 	int err;
 
 	err = pfs_node_id(node, &m->id);
+	pfs_vol_refresh(node, m);
 	if (!err)
 		err = pfs_vol_commit(node->vol, &batch, node, PFS_BYTES(""));
 	if (!err)
@@ -507,6 +565,8 @@ int pfs_fs_fallocate(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 			err = commit_one(fs, file->node, &m);
 		}
 	}
+	if (!err && !(mode & FALLOC_FL_KEEP_SIZE))
+		pfs_node_kernel_wrote(file->node, m.offset + m.length, false);
 	if (!err && !(mode & FALLOC_FL_KEEP_SIZE))
 		err = grow(fs, file->node, file->data, m.offset + m.length);
 	return err;
@@ -578,5 +638,7 @@ ssize_t pfs_fs_copy_file_range(struct pfs_fs *fs, const struct pfs_ctx *ctx, str
 		m.set.mask = ctx->uid ? PFS_SET_KILLPRIV : 0;
 		err = commit_one(fs, out->node, &m);
 	}
+	if (!err)
+		pfs_node_kernel_wrote(out->node, m.offset2 + m.length, false);
 	return err ? told(out, err) : (ssize_t)m.length;
 }

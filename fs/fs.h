@@ -41,6 +41,7 @@ struct pfs_store_config {
 	int64_t retry_timeout;	 /* ns */
 	int64_t attr_timeout;	 /* ns: kernel caching while the engine cannot push */
 	int64_t ttl;		 /* ns until keys expire; 0: never */
+	bool ttl_refresh;	 /* writing to a key begins its ttl anew */
 	uint32_t file_mode, dir_mode; /* permission bits of a store's root (dir_mode) */
 };
 
@@ -191,6 +192,52 @@ int pfs_fs_lseek(struct pfs_fs *fs, struct pfs_file *file, off_t off, int whence
 ssize_t pfs_fs_copy_file_range(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_file *in,
 			       off_t off_in, struct pfs_file *out, off_t off_out, size_t len);
 
+/* ---- locks ---------------------------------------------------------------------------------- */
+
+/*
+ * fcntl locks lie in [0, PFS_LOCK_POSIX_END]; a flock lock is the single byte PFS_LOCK_FLOCK_AT, so
+ * that the two kinds never meet.
+ */
+#define PFS_LOCK_POSIX_END ((uint64_t)INT64_MAX)
+#define PFS_LOCK_FLOCK_AT  (PFS_LOCK_POSIX_END + 1)
+
+/*
+ * One request for a lock of an open file. `lock` is what is asked for (PFS_LOCK_NONE: unlock). With
+ * `test` nothing is locked: afterwards `lock` is what is in the way, mode PFS_LOCK_NONE if nothing
+ * is, and `pid` who has it (0: somebody of another mount).
+ */
+struct pfs_lock_call {
+	struct pfs_file *file;
+	struct pfs_lock lock;
+	uint32_t pid;
+	bool wait; /* until it can be had; else -EAGAIN */
+	bool test;
+	/* Called once, from any thread, after pfs_fs_lock_wait(). The call is the callee's again. */
+	void (*done)(struct pfs_lock_call *call, int err);
+	/* Private to fs/. */
+	struct pfs_lock_call *next;
+	struct pfs_locks *locks;
+	int64_t since;
+	int err;
+	bool fresh, whole_file, cancelled;
+};
+
+/*
+ * Do it at once if that needs nobody else: 0 or -errno. 1: somebody else must be asked or waited for;
+ * then nothing has happened, and pfs_fs_lock_wait() is to be called. Before an unlock lets another
+ * mount in, what was written is committed; after a lock was had from another mount, nothing old is
+ * read. -EIO: the locks of this file were lost (see lock.c).
+ */
+int pfs_fs_lock(struct pfs_fs *fs, struct pfs_lock_call *call);
+/* Does not block. `call` must stay where it is until done() was called, maybe before the return. */
+void pfs_fs_lock_wait(struct pfs_fs *fs, struct pfs_lock_call *call);
+/* The caller was interrupted: -EINTR, unless it is too late. Not for unlocks. done() not yet called. */
+void pfs_fs_lock_cancel(struct pfs_fs *fs, struct pfs_lock_call *call);
+/* At the end of the session: calls that still wait are answered -EINTR, and new ones do not wait. */
+void pfs_fs_lock_stop(struct pfs_fs *fs);
+/* Whether a process may have fcntl locks on the file that its close must drop. Does not block. */
+bool pfs_fs_has_posix_locks(struct pfs_file *file);
+
 /* ---- directories ---------------------------------------------------------------------------- */
 
 int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **out,
@@ -220,5 +267,17 @@ ssize_t pfs_fs_getxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_byt
 /* *out: names, each with its NUL; release with pfs_buf_release(). */
 int pfs_fs_listxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_buf *out);
 int pfs_fs_removexattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_bytes name);
+
+/*
+ * The backend that a request about `node` may have to ask, as an index into the configuration's
+ * backends; nbackends: none. `name`: of a look-up in it (in a directory of the fixed part that is about
+ * the store there), else empty. Does not block; control files ask nobody, but for a store's usage.
+ */
+size_t pfs_fs_backend_of(struct pfs_fs *fs, const struct pfs_node *node, struct pfs_bytes name);
+/*
+ * The same for a look-up or getattr, which at a store's place asks nobody while the backend is known
+ * to be unreachable.
+ */
+size_t pfs_fs_backend_of_stat(struct pfs_fs *fs, const struct pfs_node *node, struct pfs_bytes name);
 
 #endif

@@ -2,8 +2,10 @@
  * What the files of fs/ share. Nothing outside fs/ includes this.
  *
  * Lock order (an earlier one may be held while a later one is taken, never the other way round):
- *	vol->open_lock -> data->lock -> vol->lock -> fs->node_locks[i] -> fs->dirty_lock
- * No engine call is made under any of them but vol->open_lock, which only opening a store takes.
+ *	vol->open_lock -> data->lock -> vol->lock -> fs->node_locks[i]
+ *	locker->beat_lock -> locker->lock -> fs->node_locks[i]
+ * No engine call is made under any of them but vol->open_lock, which only opening a store takes, and
+ * beat_lock, which is for heartbeats.
  * The kernel is called (pfs_kernel_ops) with none of them held.
  */
 #ifndef PFS_FS_INTERNAL_H
@@ -77,6 +79,13 @@ struct pfs_node {
 	bool attr_valid;
 	_Atomic uint32_t pins; /* attr is newer than the engine's: a queued change waits */
 	uint64_t changed; /* fs->own at the last change by this mount */
+	/*
+	 * What the kernel may have of a file's content: pages, from some time on not older than
+	 * version pages_of (0: not known); being dropped; and the size that it goes by.
+	 */
+	_Atomic bool pages, dropping;
+	_Atomic uint64_t pages_of, told_size;
+	_Atomic(struct pfs_locks *) locks; /* once one was asked for; owned */
 	struct pfs_attr attr;
 	struct pfs_data *data; /* open or dirty; under the node's lock */
 	/* PFS_NODE_OBJECT: */
@@ -97,7 +106,7 @@ struct pfs_data {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	struct pfs_node *node; /* counted */
-	unsigned opens, writers; /* writers: those opened for writing */
+	unsigned opens, writers, appenders; /* writers: those opened for writing */
 	_Atomic unsigned users; /* opens, being linked, and calls under way */
 	bool busy;	 /* a commit is under way: `committing` belongs to it */
 	uint64_t commits; /* counts finished commits */
@@ -115,7 +124,9 @@ struct pfs_data {
 	int64_t ctime;
 	bool killpriv;
 	/* Bytes from append_at on go by APPEND. UINT64_MAX: none do. */
-	uint64_t append_at;
+	uint64_t append_at, committing_at;
+	/* Appended through the kernel's pages up to the end of one: the rest of the write may follow. */
+	int64_t part_until; /* monotonic */
 	/* A create that has not been committed. */
 	struct pfs_pending *create;
 	/* Trouble. */
@@ -135,9 +146,11 @@ struct pfs_file {
 	struct pfs_node *node; /* counted */
 	struct pfs_data *data; /* object nodes */
 	int flags;
+	bool direct; /* reads past the kernel's pages */
 	uint64_t lost_told;	  /* data->lost as last told to this file */
 	uint64_t queue_lost_told; /* vol->queue_lost likewise */
 	struct pfs_buf text; /* control files: content as of the open */
+	struct pfs_lock_call *unlock; /* once it had a lock: for its end */
 };
 
 /* A change that the application was told and the engine was not. */
@@ -238,6 +251,9 @@ struct pfs_invalidator {
 	size_t n;
 	bool all;
 	bool negatives; /* some volume's list of them is full */
+	uint64_t pushed, told; /* items, ever */
+	uint64_t alls, alls_told; /* wishes to take back everything, ever */
+	pthread_cond_t quiet;  /* told has moved */
 };
 
 struct pfs_fs {
@@ -249,6 +265,7 @@ struct pfs_fs {
 	struct pfs_set_store **sets;
 	size_t nsets;
 	struct pfs_invalidator *invalidators; /* one per backend */
+	struct pfs_locker *lockers;	      /* one per backend */
 	bool started;
 	int64_t started_at;
 
@@ -306,8 +323,24 @@ void pfs_node_drop_attr(struct pfs_fs *fs, struct pfs_node *node);
 void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, int64_t now);
 /* What this mount last knew of the object, be it true or not: its type never changes. */
 struct pfs_attr pfs_node_attr_known(struct pfs_node *node);
+/* Is it over with the object, as far as is known here? The engine is asked again then. */
+bool pfs_node_expired(struct pfs_node *node);
 /* Attributes, from the cache or the engine, without what is dirty. */
 int pfs_node_attr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *out);
+/*
+ * Are the attributes to be told to the kernel now? Not while it has pages of another content, as
+ * with them a new size would show what never was: then *size becomes the one it knows, the pages
+ * are dropped soon, and the attributes must not be cached.
+ */
+bool pfs_node_tell_size(struct pfs_fs *fs, struct pfs_node *node, uint64_t version, uint64_t *size);
+/* This mount set the size, and the kernel goes by it. */
+void pfs_node_told_size(struct pfs_node *node, uint64_t size);
+/* The kernel has grown its own idea of the file to `end`; it keeps what was written, or not (direct). */
+void pfs_node_kernel_wrote(struct pfs_node *node, uint64_t end, bool direct);
+/* The kernel's pages are gone but for what it read since `pages` was cleared. */
+void pfs_node_dropped(struct pfs_fs *fs, struct pfs_node *node);
+/* Before the engine is read for the kernel's pages. */
+int pfs_node_kernel_reads(struct pfs_fs *fs, struct pfs_node *node);
 /* Remember the entry by which the kernel gets to know the node; false: it knows it by another one. */
 bool pfs_node_know(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *parent,
 		   struct pfs_bytes name);
@@ -321,6 +354,8 @@ void pfs_nodes_each(struct pfs_fs *fs, const struct pfs_backend *backend,
 		    void (*fn)(void *arg, struct pfs_node *node), void *arg);
 
 /* tree.c */
+/* Where others have sessions too: let them hear of ours. Blocks for a moment. */
+void pfs_backend_started(struct pfs_backend *backend);
 /* All volumes at this moment: owned array (free), *n. */
 struct pfs_vol **pfs_vols_snapshot(struct pfs_fs *fs, size_t *n);
 
@@ -329,7 +364,13 @@ struct pfs_vol *pfs_vol_new(struct pfs_fs *fs, const struct pfs_store_config *co
 			    const char *name, const char *ns);
 int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg);
 bool pfs_vol_pushes(const struct pfs_vol *vol);
+/* Is this mount the only one there is, and would it hear of another? Does no I/O. */
+bool pfs_vol_alone(const struct pfs_vol *vol);
 double pfs_vol_timeout(const struct pfs_vol *vol);
+/* When something new of this mode expires, as the store is configured; 0: never. */
+int64_t pfs_vol_expires(const struct pfs_vol *vol, uint32_t mode);
+/* An op on the content of a file that expires: its time begins anew, where the store says so. */
+void pfs_vol_refresh(struct pfs_node *node, struct pfs_mutation *m);
 /* Commit and note what failed for .persistfs. `node` (may be NULL) and name say what it was about. */
 int pfs_vol_commit(struct pfs_vol *vol, struct pfs_batch *batch, struct pfs_node *node,
 		   struct pfs_bytes name);
@@ -357,6 +398,10 @@ int pfs_node_visible(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *
 /* Fill an entry for a node whose lookup has been counted. parent NULL: attributes only. */
 int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *parent,
 		   struct pfs_bytes name, struct pfs_stamp stamp, struct pfs_entry *out);
+/* What is known of a store's root, without asking its engine; to be cached only where it is true. */
+void pfs_root_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_entry *out);
+/* The place of a store whose backend was found unreachable: it is answered without asking. */
+bool pfs_root_unreachable(const struct pfs_node *node);
 int64_t pfs_timespec_ns(const struct timespec *ts);
 
 /* data.c: the uncommitted state of files */
@@ -379,10 +424,17 @@ int pfs_data_commit_now(struct pfs_data *data, enum pfs_data_goal goal);
 /* Lose what is dirty: said in the log and to every open file. */
 void pfs_data_give_up(struct pfs_data *data, int err);
 int pfs_data_commit_node(struct pfs_fs *fs, struct pfs_node *node, enum pfs_data_goal goal);
+/* Until no commit is under way. Under data->lock, which is dropped meanwhile. */
+void pfs_data_wait_idle(struct pfs_data *data);
+/* May others append too, so that the engine alone knows where appended bytes go? */
+bool pfs_data_shared(const struct pfs_data *data);
+/* data_read.c */
 ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off);
+/* data.c */
 /* Write; append: at the end, wherever `off` is. Returns 0 or -errno. */
-int pfs_data_write(struct pfs_data *data, const void *buf, size_t len, uint64_t off, bool append,
-		   bool killpriv);
+enum pfs_append { PFS_APPEND_NOT, PFS_APPEND_PAGES, PFS_APPEND_DIRECT };
+int pfs_data_write(struct pfs_data *data, const void *buf, size_t len, uint64_t off,
+		   enum pfs_append append, bool killpriv);
 /* open with O_TRUNC: from now on nothing of the old content shows. */
 int pfs_data_start_rewrite(struct pfs_data *data, bool killpriv);
 /* What the engine has is empty, as this mount made it: nothing need be published while it stays so. */
@@ -402,6 +454,8 @@ void pfs_queue_wake(struct pfs_vol *vol, int64_t due); /* under vol->lock */
 void *pfs_committer_main(void *arg);
 /* Make everything pending committed; returns the first error of what could not be. */
 int pfs_queue_settle(struct pfs_vol *vol);
+/* The same, if anything pending may yet change the attributes of directory `dir`. */
+int pfs_queue_settle_dir(const struct pfs_node *dir);
 /*
  * Append an item; it is consumed, also on failure. Waits while a queue of changes is full.
  * show: the names that it decides, at most two.
@@ -436,6 +490,32 @@ void pfs_inval_node_later(struct pfs_fs *fs, struct pfs_node *node);
 /* Take back the oldest negative answers of a volume, so that newer ones can be remembered. */
 void pfs_inval_negatives_later(struct pfs_vol *vol);
 void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name);
+/* Wait until the kernel was told everything that is queued now. Not from inside a request. */
+void pfs_inval_settle(struct pfs_fs *fs, const struct pfs_backend *backend);
+/*
+ * Ask the engine for the node's attributes as they are now, and have the kernel forget its own, and
+ * pages of another content. Not from inside a request: waits for reads of the file that are under
+ * way.
+ */
+int pfs_inval_node_now(struct pfs_fs *fs, struct pfs_node *node);
+
+/* lock.c: locks, within the mount and across mounts */
+int pfs_lockers_init(struct pfs_fs *fs);
+void pfs_lockers_stop(struct pfs_fs *fs);
+void pfs_lockers_release(struct pfs_fs *fs);
+void pfs_locks_free(struct pfs_locks *locks); /* with its node; NULL: no-op */
+/* PFS_EVENT_LOCK; id 0: any lock of this session may be in somebody's way. */
+void pfs_locks_asked(struct pfs_fs *fs, const struct pfs_backend *backend, uint64_t id);
+/* The backend's data was replaced: what was locked is no more. */
+void pfs_locks_replaced(struct pfs_fs *fs, const struct pfs_backend *backend);
+/* -EIO: the file was written under a lock that is lost. Does not block. */
+int pfs_locks_check(const struct pfs_node *node);
+/* The same before a commit; may ask the engine whether the session lives. */
+int pfs_locks_fence(const struct pfs_node *node);
+/* The open file ends: drop what was locked through it and not unlocked. */
+void pfs_locks_end(struct pfs_fs *fs, struct pfs_file *file);
+/* Whether fcntl locks were seen on the node. */
+bool pfs_locks_posix(const struct pfs_node *node);
 
 /* control.c: .persistfs */
 #define PFS_CONTROL_NAME ".persistfs"

@@ -27,6 +27,13 @@ static void item_free(struct pfs_fs *fs, struct pfs_inval_item *item)
 	free(item);
 }
 
+/* The lock is held. */
+static void want_all(struct pfs_invalidator *inv)
+{
+	inv->all = true;
+	inv->alls++;
+}
+
 /* Queue one item; consumes the ref of node. */
 static void push(struct pfs_invalidator *inv, struct pfs_node *node, int64_t off,
 		 const struct pfs_bytes *name)
@@ -36,7 +43,7 @@ static void push(struct pfs_invalidator *inv, struct pfs_node *node, int64_t off
 
 	pthread_mutex_lock(&inv->lock);
 	if (!item || inv->n >= QUEUE_MAX || inv->stop) {
-		inv->all = true;
+		want_all(inv);
 	} else {
 		item->next = NULL;
 		item->node = node;
@@ -52,6 +59,7 @@ static void push(struct pfs_invalidator *inv, struct pfs_node *node, int64_t off
 			inv->first = item;
 		inv->last = item;
 		inv->n++;
+		inv->pushed++;
 		node = NULL;
 		item = NULL;
 	}
@@ -104,6 +112,21 @@ void pfs_inval_negatives_later(struct pfs_vol *vol)
 	pthread_mutex_unlock(&inv->lock);
 }
 
+void pfs_inval_settle(struct pfs_fs *fs, const struct pfs_backend *backend)
+{
+	struct pfs_invalidator *inv = of_backend(fs, backend);
+	uint64_t target, alls;
+
+	if (!inv)
+		return;
+	pthread_mutex_lock(&inv->lock);
+	target = inv->pushed;
+	alls = inv->alls;
+	while (inv->runs && !inv->stop && (inv->told < target || inv->alls_told < alls))
+		pthread_cond_wait(&inv->quiet, &inv->lock);
+	pthread_mutex_unlock(&inv->lock);
+}
+
 /* What a foreign change means for our own cache of attributes; the kernel's turn comes later. */
 static void forget_attr(struct pfs_fs *fs, struct pfs_node *node)
 {
@@ -134,7 +157,7 @@ static void forget_all(const struct pfs_invalidator *inv)
 static void push_all(struct pfs_invalidator *inv)
 {
 	pthread_mutex_lock(&inv->lock);
-	inv->all = true;
+	want_all(inv);
 	pthread_cond_signal(&inv->work);
 	pthread_mutex_unlock(&inv->lock);
 }
@@ -147,8 +170,7 @@ static bool about_all(const struct pfs_event *ev)
 /* The node that the event is about, counted; NULL: nobody knows it. */
 static struct pfs_node *event_node(const struct pfs_invalidator *inv, const struct pfs_event *ev)
 {
-	return pfs_node_find(inv->fs, inv->backend,
-			     ev->type == PFS_EVENT_ENTRY ? ev->dir : ev->id);
+	return pfs_node_find(inv->fs, inv->backend, ev->type == PFS_EVENT_ENTRY ? ev->dir : ev->id);
 }
 
 static void forget_event(const struct pfs_invalidator *inv, const struct pfs_event *ev)
@@ -157,9 +179,14 @@ static void forget_event(const struct pfs_invalidator *inv, const struct pfs_eve
 
 	if (about_all(ev)) {
 		forget_all(inv);
+		/* Wishes for locks may have been missed; of other data nothing is locked. */
+		if (ev->type == PFS_EVENT_ALL)
+			pfs_locks_asked(inv->fs, inv->backend, 0);
+		else
+			pfs_locks_replaced(inv->fs, inv->backend);
 		return;
 	}
-	node = event_node(inv, ev);
+	node = ev->type == PFS_EVENT_LOCK ? NULL : event_node(inv, ev);
 	if (!node)
 		return;
 	forget_attr(inv->fs, node);
@@ -174,10 +201,32 @@ static void push_event(struct pfs_invalidator *inv, const struct pfs_event *ev)
 		push_all(inv);
 		return;
 	}
-	node = event_node(inv, ev);
+	node = ev->type == PFS_EVENT_LOCK ? NULL : event_node(inv, ev);
 	if (node)
 		push(inv, node, ev->type == PFS_EVENT_ATTR ? -1 : 0,
 		     ev->type == PFS_EVENT_ENTRY ? &ev->name : NULL);
+}
+
+static void tell_entry(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name)
+{
+	if (fs->kernel.inval_entry)
+		fs->kernel.inval_entry(fs->kernel_arg, dir, name);
+}
+
+/*
+ * off 0: the pages too. Until they are gone the kernel is told no other size (pfs_node_tell_size);
+ * what it reads meanwhile is new, and counts as pages again.
+ */
+static void tell_inode(struct pfs_fs *fs, struct pfs_node *node, int64_t off)
+{
+	if (off >= 0) {
+		atomic_store(&node->dropping, true);
+		atomic_store(&node->pages, false);
+	}
+	if (fs->kernel.inval_inode)
+		fs->kernel.inval_inode(fs->kernel_arg, node, off, 0);
+	if (off >= 0)
+		pfs_node_dropped(fs, node);
 }
 
 /* Answers on their way from before this moment are not to be cached. */
@@ -195,8 +244,16 @@ static void see(struct pfs_fs *fs)
 static void watch_events(void *arg, const struct pfs_event *events, size_t n)
 {
 	struct pfs_invalidator *inv = arg;
-	size_t i;
+	size_t i, changes = 0;
 
+	for (i = 0; i < n; i++) {
+		if (events[i].type == PFS_EVENT_LOCK)
+			pfs_locks_asked(inv->fs, inv->backend, events[i].id);
+		else
+			changes++;
+	}
+	if (!changes)
+		return;
 	see(inv->fs);
 	for (i = 0; i < n; i++)
 		forget_event(inv, &events[i]);
@@ -205,16 +262,21 @@ static void watch_events(void *arg, const struct pfs_event *events, size_t n)
 		push_event(inv, &events[i]);
 }
 
-static void tell_entry(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name)
+int pfs_inval_node_now(struct pfs_fs *fs, struct pfs_node *node)
 {
-	if (fs->kernel.inval_entry)
-		fs->kernel.inval_entry(fs->kernel_arg, dir, name);
-}
+	struct pfs_attr attr;
+	bool stale;
+	int err;
 
-static void tell_inode(struct pfs_fs *fs, struct pfs_node *node, int64_t off)
-{
-	if (fs->kernel.inval_inode)
-		fs->kernel.inval_inode(fs->kernel_arg, node, off, 0);
+	see(fs);
+	forget_attr(fs, node);
+	see(fs);
+	err = pfs_node_attr(fs, node, &attr);
+	stale = atomic_load(&node->dropping) ||
+		(atomic_load(&node->pages) && atomic_load(&node->pages_of) != attr.content_version);
+	if (!err)
+		tell_inode(fs, node, stale ? 0 : -1);
+	return err;
 }
 
 static void tell_each(void *arg, struct pfs_node *node)
@@ -326,6 +388,7 @@ static void *invalidator_main(void *arg)
 	struct pfs_invalidator *inv = arg;
 	struct pfs_inval_item *item;
 	bool all, negatives;
+	uint64_t alls;
 
 	pthread_mutex_lock(&inv->lock);
 	while (!inv->stop) {
@@ -334,6 +397,7 @@ static void *invalidator_main(void *arg)
 			continue;
 		}
 		all = inv->all;
+		alls = inv->alls;
 		negatives = inv->negatives;
 		inv->all = inv->negatives = false;
 		item = inv->first;
@@ -353,7 +417,11 @@ static void *invalidator_main(void *arg)
 			item_free(inv->fs, item);
 		}
 		pthread_mutex_lock(&inv->lock);
+		inv->alls_told = alls;
+		inv->told += item != NULL;
+		pthread_cond_broadcast(&inv->quiet);
 	}
+	pthread_cond_broadcast(&inv->quiet);
 	pthread_mutex_unlock(&inv->lock);
 	return NULL;
 }
@@ -373,6 +441,7 @@ int pfs_invalidators_init(struct pfs_fs *fs)
 		inv->backend = fs->config->backends[i];
 		pthread_mutex_init(&inv->lock, NULL);
 		pthread_cond_init(&inv->work, NULL);
+		pthread_cond_init(&inv->quiet, NULL);
 		pfs_backend_watch(inv->backend, watch_events, inv);
 	}
 	return 0;
@@ -404,6 +473,7 @@ void pfs_invalidators_stop(struct pfs_fs *fs)
 		pthread_mutex_lock(&inv->lock);
 		inv->stop = true;
 		pthread_cond_signal(&inv->work);
+		pthread_cond_broadcast(&inv->quiet);
 		pthread_mutex_unlock(&inv->lock);
 		if (inv->runs)
 			pthread_join(inv->thread, NULL);
@@ -424,6 +494,7 @@ void pfs_invalidators_release(struct pfs_fs *fs)
 			item_free(fs, item);
 		}
 		pthread_cond_destroy(&inv->work);
+		pthread_cond_destroy(&inv->quiet);
 		pthread_mutex_destroy(&inv->lock);
 	}
 	free(fs->invalidators);

@@ -7,6 +7,7 @@
  * Attributes are cached here exactly as long as the kernel may cache them: what others change takes
  * them back (fs->seen), what this mount changes replaces them (fs->own).
  */
+#include <assert.h>
 #include <stdio.h>
 
 #include "fs/internal.h"
@@ -59,6 +60,7 @@ int pfs_nodes_init(struct pfs_fs *fs)
 static void node_free(struct pfs_node *node)
 {
 	free(node->known_name);
+	pfs_locks_free(atomic_load(&node->locks));
 	free(node);
 }
 
@@ -328,6 +330,9 @@ void pfs_node_set_attr(struct pfs_fs *fs, struct pfs_node *node, const struct pf
 		node->attr.size = attr->size;
 		node->attr.stored = attr->stored;
 	} else if (attr->version >= node->attr.version) {
+		/* One more than before: nobody else changed it in between. */
+		if (attr->content_version == node->pages_of + 1)
+			node->pages_of = attr->content_version;
 		node->attr = *attr;
 		node->attr_valid = stamp.seen == atomic_load(&fs->seen);
 		node->changed = atomic_fetch_add(&fs->own, 1) + 1;
@@ -359,7 +364,7 @@ void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, int64_t now)
 
 	if (!pfs_node_is_object(dir))
 		return;
-	alone = pfs_backend_sessions(dir->vol->config->backend) == 1;
+	alone = pfs_vol_alone(dir->vol);
 	pfs_node_lock(fs, dir);
 	if (!dir->pins) {
 		dir->attr_valid &= alone;
@@ -382,9 +387,22 @@ struct pfs_attr pfs_node_attr_known(struct pfs_node *node)
 	return attr;
 }
 
+static bool expired(const struct pfs_attr *attr)
+{
+	return attr->expires && attr->expires <= pfs_now_ns();
+}
+
+bool pfs_node_expired(struct pfs_node *node)
+{
+	struct pfs_attr attr = pfs_node_attr_known(node);
+
+	return expired(&attr);
+}
+
 int pfs_node_attr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *out)
 {
 	struct pfs_stamp stamp = pfs_stamp_take(fs);
+	bool was_due;
 	uint64_t id;
 	int err;
 
@@ -392,13 +410,17 @@ int pfs_node_attr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *out
 	if (err)
 		return err;
 	pfs_node_lock(fs, node);
-	if (node->attr_valid || node->pins) {
+	was_due = expired(&node->attr);
+	if ((node->attr_valid && !was_due) || node->pins) {
 		*out = node->attr;
 		pfs_node_unlock(fs, node);
 		return 0;
 	}
 	pfs_node_unlock(fs, node);
 	err = pfs_store_getattr(atomic_load(&node->vol->store), id, out);
+	/* Held here, and gone all the same. */
+	if (!err && (expired(out) || (was_due && out->nlink == 0)))
+		err = -ESTALE;
 	if (err)
 		return err == -ENOENT ? -ESTALE : err;
 	pfs_node_lock(fs, node);
@@ -407,6 +429,72 @@ int pfs_node_attr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *out
 		*out = node->attr;
 	pfs_node_unlock(fs, node);
 	return 0;
+}
+
+/* ---- what the kernel has of the content ----------------------------------------------------- */
+
+bool pfs_node_tell_size(struct pfs_fs *fs, struct pfs_node *node, uint64_t version, uint64_t *size)
+{
+	bool now;
+
+	pfs_node_lock(fs, node);
+	now = !node->dropping && (!node->pages || !node->pages_of || node->pages_of == version);
+	if (now) {
+		node->pages_of = version;
+		node->told_size = *size;
+	} else {
+		*size = node->told_size;
+	}
+	pfs_node_unlock(fs, node);
+	if (!now && !atomic_exchange(&node->dropping, true))
+		pfs_inval_node_later(fs, node);
+	return now;
+}
+
+void pfs_node_told_size(struct pfs_node *node, uint64_t size)
+{
+	atomic_store(&node->told_size, size);
+}
+
+void pfs_node_kernel_wrote(struct pfs_node *node, uint64_t end, bool direct)
+{
+	uint64_t told = atomic_load(&node->told_size);
+
+	while (told < end && !atomic_compare_exchange_weak(&node->told_size, &told, end))
+		;
+	if (!direct && !atomic_load(&node->pages))
+		atomic_store(&node->pages, true);
+	/* Those who opened it before may have pages that end where the file did. */
+	if (direct && atomic_load(&node->pages) && !atomic_exchange(&node->dropping, true))
+		pfs_inval_node_later(node->vol->fs, node);
+}
+
+int pfs_node_kernel_reads(struct pfs_fs *fs, struct pfs_node *node)
+{
+	struct pfs_attr attr;
+	int err;
+
+	if (!atomic_load(&node->pages))
+		atomic_store(&node->pages, true);
+	if (atomic_load(&node->pages_of))
+		return 0;
+	/* What is read now is of this version or a later one. */
+	err = pfs_node_attr(fs, node, &attr);
+	if (err)
+		return err;
+	pfs_node_lock(fs, node);
+	if (!node->pages_of)
+		node->pages_of = attr.content_version;
+	pfs_node_unlock(fs, node);
+	return 0;
+}
+
+void pfs_node_dropped(struct pfs_fs *fs, struct pfs_node *node)
+{
+	pfs_node_lock(fs, node);
+	node->pages_of = node->attr_valid ? node->attr.content_version : 0;
+	node->dropping = false;
+	pfs_node_unlock(fs, node);
 }
 
 /* The node's lock is held. */
@@ -443,6 +531,7 @@ bool pfs_node_know(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *pa
 {
 	bool same, other;
 
+	assert(parent);
 	if (node->permanent)
 		return true;
 	pfs_node_lock(fs, node);

@@ -6,6 +6,7 @@
  *
  * vol->lock guards queue and overlay. One thread at a time works on the queue (queue_busy).
  */
+#include <assert.h>
 #include <stdio.h>
 
 #include "fs/internal.h"
@@ -185,6 +186,7 @@ int pfs_queue_add(struct pfs_vol *vol, struct pfs_pending *item, const struct pf
 	bool queued = vol->config->write_mode == PFS_WRITE_QUEUED;
 	size_t i;
 
+	assert(nshow <= PFS_ARRAY_SIZE(o));
 	for (i = 0; i < nshow; i++) {
 		o[i] = overlay_new(&show[i], item);
 		if (!o[i]) {
@@ -422,6 +424,22 @@ int pfs_queue_settle(struct pfs_vol *vol)
 	}
 	pthread_mutex_unlock(&vol->lock);
 	return first;
+}
+
+int pfs_queue_settle_dir(const struct pfs_node *dir)
+{
+	struct pfs_vol *vol = dir->vol;
+	const struct pfs_pending *item;
+	bool any = vol->config->write_mode == PFS_WRITE_QUEUED;
+
+	if (atomic_load(&vol->npending) == 0)
+		return 0;
+	/* Creates wait for their own close: those in other directories are left in peace. */
+	pthread_mutex_lock(&vol->lock);
+	for (item = vol->first; item && !any; item = item->next)
+		any = item->type != PFS_PENDING_CREATE || item->dir == dir;
+	pthread_mutex_unlock(&vol->lock);
+	return any ? pfs_queue_settle(vol) : 0;
 }
 
 /* ---- the committer -------------------------------------------------------------------------- */

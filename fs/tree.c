@@ -4,9 +4,13 @@
  * happens inside a volume is the other files' matter.
  */
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/internal.h"
+
+/* How long a new session is quiet where there are others. */
+#define SESSION_GRACE (250 * 1000 * 1000)
 
 /* Inode numbers of the fixed part: below 1 << 39, where those of volume 1 begin. */
 #define INO_FIRST_VIRTUAL 2
@@ -148,6 +152,8 @@ int pfs_fs_new(const struct pfs_fs_config *config, struct pfs_fs **out, struct p
 	if (!err)
 		err = pfs_control_init(fs);
 	if (!err)
+		err = pfs_lockers_init(fs);
+	if (!err)
 		err = pfs_invalidators_init(fs);
 	if (!err) {
 		*out = fs;
@@ -183,6 +189,18 @@ static bool backend_lazy(const struct pfs_fs *fs, const struct pfs_backend *back
 	return false;
 }
 
+/*
+ * A mount that is alone takes liberties (a create waits for its close), and gives them up when it hears
+ * of another: so the other lets it hear first.
+ */
+void pfs_backend_started(struct pfs_backend *backend)
+{
+	const struct timespec grace = {.tv_nsec = SESSION_GRACE};
+
+	if (pfs_backend_sessions(backend) > 1)
+		nanosleep(&grace, NULL);
+}
+
 /* Start a backend and open the stores on it, so that what is wrong is told before the mount. */
 static int start_backend(struct pfs_fs *fs, size_t i, struct pfs_msg *msg)
 {
@@ -197,6 +215,7 @@ static int start_backend(struct pfs_fs *fs, size_t i, struct pfs_msg *msg)
 			    why.text[0] ? why.text : strerror(-err));
 		return err;
 	}
+	pfs_backend_started(backend);
 	for (v = 0; v < fs->nvols && !err; v++) {
 		if (fs->vols[v]->config->backend != backend)
 			continue;
@@ -241,6 +260,66 @@ struct pfs_node *pfs_fs_root(struct pfs_fs *fs)
 	struct pfs_vdir *top = fs->top;
 
 	return top->node ? top->node : top->vol->root;
+}
+
+static const struct pfs_store_config *vdir_store(const struct pfs_vdir *dir)
+{
+	if (dir->set)
+		return dir->set->config;
+	return dir->vol ? dir->vol->config : NULL;
+}
+
+/* The store whose engine is asked for a control file. */
+static const struct pfs_store_config *control_store(const struct pfs_fs *fs, const char *path)
+{
+	const char *name = path + strlen("stores/"), *end = strrchr(path, '/');
+	size_t i, len;
+
+	if (strncmp(path, "stores/", strlen("stores/")) != 0 || strcmp(end, "/usage") != 0)
+		return NULL;
+	for (i = 0; i < fs->config->nstores; i++) {
+		len = strlen(fs->config->stores[i].name);
+		if (strncmp(fs->config->stores[i].name, name, len) == 0 &&
+		    (name[len] == '/' || name[len] == '\0'))
+			return &fs->config->stores[i];
+	}
+	return NULL;
+}
+
+size_t pfs_fs_backend_of(struct pfs_fs *fs, const struct pfs_node *node, struct pfs_bytes name)
+{
+	const struct pfs_store_config *store = NULL;
+	struct pfs_vdir *child;
+	size_t i;
+
+	if (node->kind == PFS_NODE_OBJECT) {
+		store = node->vol->config;
+	} else if (node->kind == PFS_NODE_CONTROL) {
+		store = control_store(fs, node->control);
+	} else if (node->kind == PFS_NODE_SET) {
+		store = vdir_store(node->vdir);
+	} else if (name.len) {
+		child = vdir_child(node->vdir, name.p, name.len);
+		store = child ? vdir_store(child) : NULL;
+	}
+	for (i = 0; store && i < fs->config->nbackends; i++)
+		if (fs->config->backends[i] == store->backend)
+			return i;
+	return fs->config->nbackends;
+}
+
+size_t pfs_fs_backend_of_stat(struct pfs_fs *fs, const struct pfs_node *node, struct pfs_bytes name)
+{
+	struct pfs_vdir *child = NULL;
+	bool unreachable;
+
+	if (name.len && node->kind == PFS_NODE_VIRTUAL)
+		child = vdir_child(node->vdir, name.p, name.len);
+	if (name.len)
+		unreachable = child && child->vol && pfs_root_unreachable(child->vol->root);
+	else
+		unreachable = pfs_root_unreachable(node);
+	return unreachable ? fs->config->nbackends : pfs_fs_backend_of(fs, node, name);
 }
 
 void pfs_fs_reply_begin(struct pfs_fs *fs, struct pfs_entry *e)
@@ -320,6 +399,8 @@ void pfs_fs_free(struct pfs_fs *fs)
 	for (i = 0; i < fs->nvols; i++)
 		pfs_vol_stop(fs->vols[i]);
 	pfs_invalidators_stop(fs);
+	pfs_lockers_stop(fs);
+	pfs_lockers_release(fs);
 	pfs_invalidators_release(fs);
 	pfs_control_release(fs);
 	for (i = 0; i < fs->nvols; i++)

@@ -117,7 +117,7 @@ void pfs_vol_free(struct pfs_vol *vol)
 int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg)
 {
 	struct pfs_store *store = NULL;
-	bool tried = false;
+	bool tried = false, started;
 	int err = 0;
 
 	if (atomic_load(&vol->store))
@@ -130,7 +130,10 @@ int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg)
 		goto out;
 	tried = true;
 	pfs_msg_clear(&vol->open_msg);
+	started = vol->config->backend->started;
 	err = pfs_backend_start(vol->config->backend, &vol->open_msg);
+	if (!err && !started)
+		pfs_backend_started(vol->config->backend);
 	if (!err)
 		err = pfs_backend_open(vol->config->backend, vol->ns, vol->create, &store,
 				       &vol->open_msg);
@@ -149,7 +152,12 @@ out:
 
 bool pfs_vol_pushes(const struct pfs_vol *vol)
 {
-	return pfs_backend_capabilities(vol->config->backend) & PFS_CAP_PUSH;
+	return pfs_backend_pushing(vol->config->backend);
+}
+
+bool pfs_vol_alone(const struct pfs_vol *vol)
+{
+	return pfs_vol_pushes(vol) && pfs_backend_sessions(vol->config->backend) == 1;
 }
 
 double pfs_vol_timeout(const struct pfs_vol *vol)
@@ -157,6 +165,21 @@ double pfs_vol_timeout(const struct pfs_vol *vol)
 	if (pfs_vol_pushes(vol))
 		return PFS_LONG_TIMEOUT;
 	return (double)vol->config->attr_timeout / NSEC_PER_SEC;
+}
+
+int64_t pfs_vol_expires(const struct pfs_vol *vol, uint32_t mode)
+{
+	return vol->config->ttl && S_ISREG(mode) ? pfs_now_ns() + vol->config->ttl : 0;
+}
+
+void pfs_vol_refresh(struct pfs_node *node, struct pfs_mutation *m)
+{
+	const struct pfs_store_config *config = node->vol->config;
+
+	if (!config->ttl || !config->ttl_refresh || !pfs_node_attr_known(node).expires)
+		return;
+	m->set.mask |= PFS_SET_EXPIRES;
+	m->set.expires = pfs_now_ns() + config->ttl;
 }
 
 /* What applications ask for and get told; not trouble. */
@@ -191,6 +214,9 @@ int pfs_vol_commit(struct pfs_vol *vol, struct pfs_batch *batch, struct pfs_node
 		batch->epoch = node ? node->epoch : pfs_store_epoch(store);
 	if (!batch->now)
 		batch->now = pfs_now_ns();
+	err = node ? pfs_locks_fence(node) : 0;
+	if (err)
+		return err;
 	err = pfs_store_commit(store, batch);
 	if (err && !expected(err))
 		pfs_vol_note_failure(vol, err, node, name,

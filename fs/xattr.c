@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 #include "fs/internal.h"
 
@@ -26,6 +27,176 @@ static int check_name(const struct pfs_node *node, struct pfs_bytes name)
 	if (!(pfs_backend_capabilities(node->vol->config->backend) & PFS_CAP_XATTRS))
 		return -EOPNOTSUPP;
 	return 0;
+}
+
+/* Commit one change of the object, after everything that waits before it. */
+static int commit_change(struct pfs_fs *fs, struct pfs_node *node, struct pfs_mutation *m)
+{
+	struct pfs_batch batch = {.ops = m, .nops = 1};
+	struct pfs_stamp stamp;
+	int err;
+
+	if (node->vol->config->write_mode == PFS_WRITE_QUEUED)
+		err = pfs_queue_settle(node->vol);
+	else
+		err = pfs_data_commit_node(fs, node, PFS_GOAL_CREATE);
+	stamp = pfs_stamp_take(fs);
+	if (!err)
+		err = pfs_node_id(node, &m->id);
+	if (!err)
+		err = pfs_vol_commit(node->vol, &batch, node, PFS_BYTES(""));
+	if (!err)
+		pfs_node_set_attr(fs, node, &m->attr, stamp);
+	return err == -ENOENT ? -ESTALE : err;
+}
+
+/* ---- expiry --------------------------------------------------------------------------------- */
+
+static bool about_expiry(struct pfs_bytes name)
+{
+	return pfs_bytes_eq(name, PFS_BYTES(PFS_XATTR_PREFIX "ttl")) ||
+	       pfs_bytes_eq(name, PFS_BYTES(PFS_XATTR_PREFIX "expires"));
+}
+
+static bool offers_expiry(const struct pfs_node *node)
+{
+	return pfs_backend_capabilities(node->vol->config->backend) & PFS_CAP_EXPIRY;
+}
+
+/* Seconds, or seconds since the epoch, with nine digits behind the point; -ENODATA: never. */
+static int tell_expiry(const struct pfs_attr *attr, bool left, struct pfs_buf *out)
+{
+	int64_t ns = attr->expires;
+
+	if (!ns)
+		return -ENODATA;
+	if (left)
+		ns = ns > pfs_now_ns() ? ns - pfs_now_ns() : 0;
+	pfs_buf_printf(out, "%lld.%09lld", (long long)(ns / NSEC_PER_SEC),
+		       (long long)(ns % NSEC_PER_SEC));
+	return 0;
+}
+
+/* A number of seconds, up to nine digits behind a point. */
+static int parse_seconds(const char *text, int64_t *ns)
+{
+	int64_t whole = 0, part = 0, unit = NSEC_PER_SEC;
+	const char *p = text;
+
+	for (; *p >= '0' && *p <= '9'; p++)
+		if (__builtin_mul_overflow(whole, 10, &whole) ||
+		    __builtin_add_overflow(whole, *p - '0', &whole))
+			return -ERANGE;
+	if (p == text)
+		return -EINVAL;
+	if (*p == '.')
+		for (p++; *p >= '0' && *p <= '9' && unit > 1; p++)
+			part += (*p - '0') * (unit /= 10);
+	if (*p)
+		return -EINVAL;
+	if (__builtin_mul_overflow(whole, NSEC_PER_SEC, ns) ||
+	    __builtin_add_overflow(*ns, part, ns))
+		return -ERANGE;
+	return 0;
+}
+
+/* "90", "0.5", or as in persistfs.ini: "24h". */
+static int parse_ttl(const char *text, int64_t *ns)
+{
+	static const struct pfs_option duration = {.name = "ttl", .type = PFS_OPT_DURATION};
+	struct pfs_option_value value = {0};
+	struct pfs_msg msg;
+	int err = parse_seconds(text, ns);
+
+	if (err != -EINVAL)
+		return err;
+	if (pfs_option_parse(&duration, text, &value, &msg))
+		return -EINVAL;
+	*ns = value.num;
+	return 0;
+}
+
+/* Seconds since the epoch, or RFC 3339 in UTC: 2031-12-24T18:00:00Z. */
+static int parse_time(const char *text, int64_t *ns)
+{
+	struct tm tm = {0};
+	const char *end;
+	int err = parse_seconds(text, ns);
+
+	if (err != -EINVAL)
+		return err;
+	end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	if (!end || *end)
+		return -EINVAL;
+	return __builtin_mul_overflow((int64_t)timegm(&tm), NSEC_PER_SEC, ns) ? -ERANGE : 0;
+}
+
+/* What `value` says, as a time; 0: never. */
+static int expiry_of(struct pfs_bytes name, struct pfs_bytes value, int64_t *out)
+{
+	char text[64];
+	int64_t ns = 0;
+	int err;
+
+	if (value.len >= sizeof(text) || memchr(value.p, '\0', value.len))
+		return -EINVAL;
+	memcpy(text, value.p, value.len);
+	text[value.len] = '\0';
+	if (!pfs_bytes_eq(name, PFS_BYTES(PFS_XATTR_PREFIX "ttl")))
+		return parse_time(text, out);
+	err = parse_ttl(text, &ns);
+	if (!err && ns && __builtin_add_overflow(ns, pfs_now_ns(), &ns))
+		err = -ERANGE;
+	*out = ns;
+	return err;
+}
+
+/* The kernel was told how long it may believe in the file: it is told anew. */
+static void expiry_changed(struct pfs_fs *fs, struct pfs_node *node)
+{
+	struct pfs_node *parent;
+	char *name = NULL;
+
+	pfs_node_lock(fs, node);
+	parent = node->known_parent;
+	if (parent) {
+		name = strdup(node->known_name);
+		pfs_node_ref(fs, parent);
+	}
+	pfs_node_unlock(fs, node);
+	if (name)
+		pfs_inval_entry_later(fs, parent, pfs_bytes_str(name));
+	if (parent)
+		pfs_node_unref(fs, parent);
+	pfs_inval_node_later(fs, node);
+	free(name);
+}
+
+static int set_expiry(struct pfs_fs *fs, struct pfs_node *node, int64_t expires, int flags)
+{
+	struct pfs_mutation m = {.op = PFS_OP_SETATTR};
+	struct pfs_attr attr;
+	int err;
+
+	if (!pfs_node_writable(node))
+		return -EROFS;
+	if (!offers_expiry(node))
+		return -EOPNOTSUPP;
+	err = pfs_node_attr(fs, node, &attr);
+	if (err)
+		return err;
+	if (!S_ISREG(attr.mode))
+		return -EOPNOTSUPP;
+	if ((flags & XATTR_CREATE) && attr.expires)
+		return -EEXIST;
+	if ((flags & XATTR_REPLACE) && !attr.expires)
+		return -ENODATA;
+	m.set.mask = PFS_SET_EXPIRES;
+	m.set.expires = expires;
+	err = commit_change(fs, node, &m);
+	if (!err)
+		expiry_changed(fs, node);
+	return err;
 }
 
 static int virtual_value(struct pfs_fs *fs, struct pfs_node *node, struct pfs_bytes name,
@@ -51,6 +222,10 @@ static int virtual_value(struct pfs_fs *fs, struct pfs_node *node, struct pfs_by
 	err = pfs_node_attr(fs, node, &attr);
 	if (err)
 		return err;
+	if (about_expiry(name) && !offers_expiry(node))
+		return -EOPNOTSUPP;
+	if (about_expiry(name))
+		return tell_expiry(&attr, pfs_bytes_eq(what, PFS_BYTES("ttl")), out);
 	if (pfs_bytes_eq(what, PFS_BYTES("version")))
 		pfs_buf_printf(out, "%llu", (unsigned long long)attr.version);
 	else if (pfs_bytes_eq(what, PFS_BYTES("created")))
@@ -117,29 +292,13 @@ int pfs_fs_listxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_buf *o
 	return err;
 }
 
-/* Commit one change of an xattr, after everything that waits before it. */
 static int change(struct pfs_fs *fs, struct pfs_node *node, struct pfs_mutation *m)
 {
-	struct pfs_batch batch = {.ops = m, .nops = 1};
-	struct pfs_stamp stamp;
-	int err;
-
 	if (!pfs_node_writable(node))
 		return -EROFS;
 	if (has_prefix(m->name, PFS_XATTR_PREFIX))
 		return -EPERM;
-	if (node->vol->config->write_mode == PFS_WRITE_QUEUED)
-		err = pfs_queue_settle(node->vol);
-	else
-		err = pfs_data_commit_node(fs, node, PFS_GOAL_CREATE);
-	stamp = pfs_stamp_take(fs);
-	if (!err)
-		err = pfs_node_id(node, &m->id);
-	if (!err)
-		err = pfs_vol_commit(node->vol, &batch, node, PFS_BYTES(""));
-	if (!err)
-		pfs_node_set_attr(fs, node, &m->attr, stamp);
-	return err == -ENOENT ? -ESTALE : err;
+	return commit_change(fs, node, m);
 }
 
 int pfs_fs_setxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_bytes name,
@@ -147,11 +306,16 @@ int pfs_fs_setxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_bytes n
 {
 	struct pfs_seg seg = {.p = value, .len = len};
 	struct pfs_mutation m = {.op = PFS_OP_SETXATTR, .name = name, .segs = &seg, .nsegs = 1};
+	int64_t expires;
 	int err;
 
 	err = check_name(node, name);
 	if (err)
 		return err;
+	if (about_expiry(name)) {
+		err = expiry_of(name, (struct pfs_bytes){value, len}, &expires);
+		return err ? err : set_expiry(fs, node, expires, flags);
+	}
 	if (len > PFS_XATTR_SIZE_MAX)
 		return -E2BIG;
 	if (flags & XATTR_CREATE)
@@ -167,5 +331,7 @@ int pfs_fs_removexattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_byte
 	int err;
 
 	err = check_name(node, name);
+	if (!err && about_expiry(name))
+		return set_expiry(fs, node, 0, XATTR_REPLACE);
 	return err ? err : change(fs, node, &m);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "mount/cli.h"
+#include "mount/faults.h"
 
 /* ---- mount options ------------------------------------------------------------------------- */
 
@@ -341,7 +342,7 @@ bool pfs_cli_is_mount(int argc, char **argv)
 /* ---- help ---------------------------------------------------------------------------------- */
 
 static const char help_main[] =
-	"persistfs " PFS_VERSION ": stores in SQLite as directories; keys are files\n"
+	"persistfs " PFS_VERSION ": stores in databases as directories; keys are files\n"
 	"\n"
 	"  persistfs mount [-c FILE] [-f] [-o OPTS] [SOURCE] MOUNTPOINT\n"
 	"  persistfs umount MOUNTPOINT              write everything out, then unmount\n"
@@ -350,8 +351,8 @@ static const char help_main[] =
 	"  persistfs backends list|show TYPE [--json]\n"
 	"  persistfs --version | --help | VERB --help\n"
 	"\n"
-	"SOURCE is sqlite:PATH (one store, shown as data/) or a configuration file "
-	"(persistfs.ini).\n"
+	"SOURCE is sqlite:PATH, postgres://... or redis://... (one store, shown as data/) or a\n"
+	"configuration file (persistfs.ini).\n"
 	"Without one: -c FILE, $PERSISTFS_CONFIG, $XDG_CONFIG_HOME/persistfs/persistfs.ini,\n"
 	"/etc/persistfs.ini, else a built-in default.\n"
 	"\n"
@@ -361,9 +362,8 @@ static const char help_main[] =
 static const char help_mount[] =
 	"persistfs mount [-c FILE] [-f] [-o OPTS] [SOURCE] MOUNTPOINT\n"
 	"\n"
-	"Mounts SOURCE (sqlite:PATH or a configuration file) at the directory MOUNTPOINT and "
-	"returns\n"
-	"when the tree answers.\n"
+	"Mounts SOURCE (sqlite:PATH, postgres://..., redis://... or a configuration file) at the\n"
+	"directory MOUNTPOINT and returns when the tree answers.\n"
 	"\n"
 	"  -c FILE   use this configuration file\n"
 	"  -f        stay in the foreground; the log goes to stderr unless it goes to a file\n"
@@ -413,10 +413,13 @@ const char *pfs_cli_help(const char *verb)
 int pfs_cli_usage(const char *verb, const struct pfs_msg *msg)
 {
 	const char *space = verb ? " " : "";
+	struct pfs_buf text = {0};
 
 	if (!verb)
 		verb = "";
-	fprintf(stderr, "persistfs%s%s: %s (see persistfs%s%s --help)\n", space, verb, msg->text,
-		space, verb);
+	pfs_redact_urls(&text, msg->text); /* it may quote a SOURCE */
+	fprintf(stderr, "persistfs%s%s: %s (see persistfs%s%s --help)\n", space, verb,
+		text.data ? text.data : "wrong usage", space, verb);
+	pfs_buf_release(&text);
 	return PFS_EXIT_USAGE;
 }

@@ -111,8 +111,9 @@ static int load_file(struct cfg *cfg, const char *file)
 
 /* ---- without a file -------------------------------------------------------------------------- */
 
-/* One SQLite file with one store, `data`. */
-static int load_single(struct cfg *cfg, const char *name, const char *path)
+/* One backend with one store, `data`. `name`: what was asked for, for people; no secrets in it. */
+static int load_single(struct cfg *cfg, const char *name, const char *type, const char *key,
+		       const char *value)
 {
 	struct pfs_ini_section *s;
 	int err = 0;
@@ -123,8 +124,8 @@ static int load_single(struct cfg *cfg, const char *name, const char *path)
 	if (!cfg->pub.source || !cfg->faults->file)
 		return -ENOMEM;
 	s = pfs_ini_add_section(&cfg->ini, "backend:local", 0);
-	if (!s || pfs_ini_add_key(s, "type", "sqlite", 0, true) ||
-	    pfs_ini_add_key(s, "path", path, 0, true))
+	if (!s || pfs_ini_add_key(s, "type", type, 0, true) ||
+	    pfs_ini_add_key(s, key, value, 0, true))
 		err = -ENOMEM;
 	s = err ? NULL : pfs_ini_add_section(&cfg->ini, "store:data", 0);
 	if (!s || pfs_ini_add_key(s, "backend", "local", 0, true) ||
@@ -163,48 +164,44 @@ static int load_builtin(struct cfg *cfg)
 	if (!err && asprintf(&path, "%s/persistfs/store.db", dir) < 0)
 		err = -ENOMEM;
 	if (!err)
-		err = load_single(cfg, BUILTIN_NAME, path);
+		err = load_single(cfg, BUILTIN_NAME, "sqlite", "path", path);
 	free(path);
 	free(dir);
 	return err;
 }
 
-/* source: "sqlite:PATH" as it was given. */
-static int load_sqlite(struct cfg *cfg, const char *source)
+/* ---- a backend as SOURCE -------------------------------------------------------------------- */
+
+/* Whether `word` is one of `schemes`, which '|' separates. */
+static bool scheme_of(const char *schemes, const char *word, size_t len)
 {
-	const char *given = source + strlen("sqlite:");
-	struct pfs_msg msg = {0};
-	char *path = NULL, *dir;
-	int err;
+	size_t n;
 
-	if (!*given) {
-		pfs_faults_add(cfg->faults, "%s: the path is missing; a source is sqlite:PATH",
-			       source);
-		return -EINVAL;
-	}
-	dir = realpath(".", NULL);
-	err = pfs_config_path(given, dir ? dir : "/", &path, &msg);
-	if (err == -EINVAL)
-		pfs_faults_add(cfg->faults, "%s: %s", source, msg.text);
-	if (!err)
-		err = load_single(cfg, source, path);
-	free(path);
-	free(dir);
-	return err;
-}
-
-/* ---- finding --------------------------------------------------------------------------------- */
-
-static bool engine_known(const struct cfg *cfg, const char *name, size_t len)
-{
-	size_t i;
-
-	for (i = 0; cfg->engines[i]; i++) {
-		if (strlen(cfg->engines[i]->name) == len &&
-		    !memcmp(cfg->engines[i]->name, name, len))
+	for (; schemes; schemes = schemes[n] ? schemes + n + 1 : NULL) {
+		n = strcspn(schemes, "|");
+		if (n == len && !memcmp(schemes, word, len))
 			return true;
 	}
 	return false;
+}
+
+/* The engine that has this scheme, or, failing that, this name; NULL: none. */
+static const struct pfs_engine *scheme_engine(const struct cfg *cfg, const char *word, size_t len)
+{
+	const struct pfs_engine *const *e;
+
+	for (e = cfg->engines; *e; e++)
+		if (scheme_of((*e)->schemes, word, len))
+			return *e;
+	for (e = cfg->engines; *e; e++)
+		if (scheme_of((*e)->name, word, len))
+			return *e;
+	return NULL;
+}
+
+static bool takes_url(const struct pfs_engine *engine)
+{
+	return engine->options && pfs_option_find(engine->options, "url");
 }
 
 /* The length of the scheme of "scheme:rest"; 0: it has none and is the name of a file. */
@@ -216,34 +213,103 @@ static size_t scheme_length(const struct cfg *cfg, const char *source)
 		n++;
 	if (!n || source[n] != ':')
 		return 0;
-	return !strncmp(source + n, "://", 3) || engine_known(cfg, source, n) ? n : 0;
+	return !strncmp(source + n, "://", 3) || scheme_engine(cfg, source, n) ? n : 0;
+}
+
+/* "sqlite:PATH, redis://..." */
+static void schemes_list(const struct cfg *cfg, struct pfs_buf *out)
+{
+	const struct pfs_engine *const *e;
+
+	for (e = cfg->engines; *e; e++) {
+		if ((*e)->schemes)
+			pfs_buf_printf(out, "%s%.*s%s", out->len ? ", " : "",
+				       (int)strcspn((*e)->schemes, "|"), (*e)->schemes,
+				       takes_url(*e) ? "://..." : ":PATH");
+	}
+}
+
+/* source: "scheme:PATH" as it was given. */
+static int load_path(struct cfg *cfg, const struct pfs_engine *engine, const char *source)
+{
+	const char *given = strchr(source, ':') + 1;
+	struct pfs_msg msg = {0};
+	char *path = NULL, *dir;
+	int err;
+
+	if (!*given) {
+		pfs_faults_add(cfg->faults, "%s: the path is missing; a source is %.*sPATH", source,
+			       (int)(given - source), source);
+		return -EINVAL;
+	}
+	dir = realpath(".", NULL);
+	err = pfs_config_path(given, dir ? dir : "/", &path, &msg);
+	if (err == -EINVAL)
+		pfs_faults_add(cfg->faults, "%s: %s", source, msg.text);
+	if (!err)
+		err = load_single(cfg, source, engine->name, "path", path);
+	free(path);
+	free(dir);
+	return err;
+}
+
+static int load_url(struct cfg *cfg, const struct pfs_engine *engine, const char *source)
+{
+	struct pfs_buf shown = {0};
+	int err = -ENOMEM;
+
+	pfs_redact_urls(&shown, source);
+	if (!shown.failed)
+		err = load_single(cfg, shown.data, engine->name, "url", source);
+	pfs_buf_release(&shown);
+	return err;
+}
+
+/* A scheme of nobody, an engine that has none, or one without what follows it. */
+static int fault_source(struct cfg *cfg, const char *source, size_t len,
+			const struct pfs_engine *engine)
+{
+	struct pfs_buf names = {0};
+	size_t i;
+
+	if (engine)
+		schemes_list(cfg, &names);
+	for (i = 0; !engine && cfg->engines[i]; i++)
+		pfs_buf_printf(&names, "%s%s", i ? ", " : "", cfg->engines[i]->name);
+	pfs_buf_str(&names, ""); /* there may be none */
+	if (names.failed)
+		cfg->faults->failed = true;
+	else if (!engine)
+		pfs_faults_add(cfg->faults,
+			       "%s: type '%.*s' is not available in this build; available: %s",
+			       source, (int)len, source, names.data);
+	else if (engine->schemes)
+		pfs_faults_add(cfg->faults, "%s: a source is %s or an ini file", source,
+			       names.data);
+	else
+		pfs_faults_add(cfg->faults,
+			       "%s: a source is %s or an ini file; type '%s' needs an ini file",
+			       source, names.data, engine->name);
+	pfs_buf_release(&names);
+	return -EINVAL;
 }
 
 static int load_source(struct cfg *cfg, const char *source)
 {
-	size_t len = scheme_length(cfg, source), i;
-	struct pfs_buf names = {0};
+	size_t len = scheme_length(cfg, source);
+	const struct pfs_engine *engine;
 
 	if (!len)
 		return load_file(cfg, source);
-	if (len == 6 && !memcmp(source, "sqlite", 6))
-		return load_sqlite(cfg, source);
-	for (i = 0; cfg->engines[i]; i++)
-		pfs_buf_printf(&names, "%s%s", i ? ", " : "", cfg->engines[i]->name);
-	if (names.failed)
-		cfg->faults->failed = true;
-	else if (engine_known(cfg, source, len))
-		pfs_faults_add(
-			cfg->faults,
-			"%s: a source is sqlite:PATH or an ini file; type '%.*s' needs an ini file",
-			source, (int)len, source);
-	else
-		pfs_faults_add(cfg->faults,
-			       "%s: type '%.*s' is not available in this build; available: %s",
-			       source, (int)len, source, names.data);
-	pfs_buf_release(&names);
-	return -EINVAL;
+	engine = scheme_engine(cfg, source, len);
+	if (engine && engine->schemes && !takes_url(engine))
+		return load_path(cfg, engine, source);
+	if (engine && scheme_of(engine->schemes, source, len) && !strncmp(source + len, "://", 3))
+		return load_url(cfg, engine, source);
+	return fault_source(cfg, source, len, engine);
 }
+
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* Whether a file is there to be used. One that cannot be looked at is, so that this is said. */
 static bool present(const char *path)
@@ -298,6 +364,7 @@ static void fill_store(struct pfs_store_config *out, const struct cfg_store *sto
 		.retry_timeout = pfs_config_get(&store->backend->s, "retry_timeout")->num,
 		.attr_timeout = pfs_config_get(s, "attr_timeout")->num,
 		.ttl = pfs_config_get(s, "ttl")->num,
+		.ttl_refresh = pfs_config_get(s, "ttl_on_write")->num,
 		.file_mode = STORE_FILE_MODE,
 		.dir_mode = STORE_DIR_MODE,
 	};

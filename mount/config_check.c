@@ -76,6 +76,11 @@ const struct pfs_option pfs_store_options[] = {
 	 .min = MSEC,
 	 .max = 36500LL * 24 * 3600 * NSEC_PER_SEC,
 	 .help = "when keys expire; only on engines with expiry; default: never"},
+	{.name = "ttl_on_write",
+	 .type = PFS_OPT_ENUM,
+	 .choices = "keep|refresh",
+	 .def = "keep",
+	 .help = "whether writing to a key that expires leaves its time or begins ttl anew"},
 	PFS_OPTION_END,
 };
 
@@ -164,29 +169,15 @@ static void say_type(struct cfg *cfg, const struct cfg_section *s, const char *t
 	pfs_buf_release(&avail);
 }
 
-/*
- * Where data lies, so that two backends which lead to the same are recognised: the file that an
- * option `path` names, by device and inode, or, while it does not exist, by the real path of what
- * does.  Otherwise every backend is its own.
- */
-static int backend_identity(struct cfg_backend *b)
+/* The file at `path` by device and inode, or, while it is not there, by the real path of what is. */
+static int file_identity(struct cfg_backend *b, const char *path)
 {
-	const struct pfs_option *opt = pfs_option_find(b->table, "path");
-	const char *path =
-		opt && opt->type == PFS_OPT_PATH ? pfs_config_get(&b->s, "path")->str : NULL;
 	char head[PATH_MAX], real[PATH_MAX], *slash;
 	struct stat st;
-	int n;
 
-	if (!path || strlen(path) >= sizeof(head)) {
-		n = asprintf(&b->identity, "backend %s", b->s.name);
-		goto out;
-	}
-	if (!stat(path, &st)) {
-		n = asprintf(&b->identity, "%s inode %ju:%ju", b->engine->name,
-			     (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
-		goto out;
-	}
+	if (!stat(path, &st))
+		return asprintf(&b->identity, "%s inode %ju:%ju", b->engine->name,
+				(uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
 	memcpy(head, path, strlen(path) + 1);
 	real[0] = '\0';
 	while ((slash = strrchr(head, '/'))) {
@@ -194,9 +185,34 @@ static int backend_identity(struct cfg_backend *b)
 		if (realpath(*head ? head : "/", real) || slash == head)
 			break;
 	}
-	n = asprintf(&b->identity, "%s path %s/%s", b->engine->name, strcmp(real, "/") ? real : "",
-		     path + strlen(head) + strspn(path + strlen(head), "/"));
-out:
+	return asprintf(&b->identity, "%s path %s/%s", b->engine->name,
+			strcmp(real, "/") ? real : "",
+			path + strlen(head) + strspn(path + strlen(head), "/"));
+}
+
+/*
+ * Where data lies, so that two backends which lead to the same are recognised: what the engine says,
+ * or the file that an option `path` names. Otherwise every backend is its own.
+ */
+static int backend_identity(struct cfg_backend *b)
+{
+	const struct pfs_option *opt = pfs_option_find(b->table, "path");
+	const char *path =
+		opt && opt->type == PFS_OPT_PATH ? pfs_config_get(&b->s, "path")->str : NULL;
+	struct pfs_buf place = {0};
+	int n;
+
+	if (b->engine->place)
+		b->engine->place(&b->s.set, &place);
+	if (place.len)
+		n = asprintf(&b->identity, "%s at %s", b->engine->name, place.data);
+	else if (path && strlen(path) < PATH_MAX)
+		n = file_identity(b, path);
+	else
+		n = asprintf(&b->identity, "backend %s", b->s.name);
+	if (n < 0 || place.failed)
+		n = -1;
+	pfs_buf_release(&place);
 	if (n < 0)
 		b->identity = NULL;
 	return n < 0 ? -ENOMEM : 0;
@@ -539,7 +555,8 @@ static void say_overlap(struct cfg *cfg, const struct cfg_store *a, const struct
 	if (a->backend == b->backend)
 		pfs_buf_printf(&where, "backend '%s'", a->backend->s.name);
 	else
-		pfs_buf_printf(&where, "one file, to which backends '%s' and '%s' both lead",
+		pfs_buf_printf(&where, "one %s, to which backends '%s' and '%s' both lead",
+			       a->backend->engine->place ? "database" : "file",
 			       first->backend->s.name, second->backend->s.name);
 	if (where.failed)
 		cfg->faults->failed = true;

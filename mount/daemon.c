@@ -244,10 +244,9 @@ static int fault(int status, const char *text)
 	return status;
 }
 
-static int start_fs(struct daemon *d)
+static int make_fs(struct daemon *d)
 {
 	const struct pfs_config *c = d->config->config;
-	size_t failed = SIZE_MAX;
 	struct pfs_msg msg = {{0}};
 	const char *log = c->log;
 	int err;
@@ -258,8 +257,16 @@ static int start_fs(struct daemon *d)
 	if (err)
 		return fault(1, msg.text);
 	err = pfs_fs_new(&c->fs, &d->fs, &msg);
-	if (err)
-		return fault(1, msg.text[0] ? msg.text : strerror(-err));
+	return err ? fault(1, msg.text[0] ? msg.text : strerror(-err)) : 0;
+}
+
+/* After make_session(): the threads of fs/ find the kernel's side there. */
+static int start_fs(struct daemon *d)
+{
+	size_t failed = SIZE_MAX;
+	struct pfs_msg msg = {{0}};
+	int err;
+
 	err = pfs_fs_start(d->fs, &failed, &msg);
 	if (err)
 		return fault(failed == SIZE_MAX ? 1 : PFS_EXIT_UNAVAILABLE,
@@ -267,20 +274,27 @@ static int start_fs(struct daemon *d)
 	return 0;
 }
 
-static int start_session(struct daemon *d)
+static int make_session(struct daemon *d)
 {
 	const struct pfs_fuse_options *o = d->config->options;
 	struct pfs_session_config sc = {
 		.source = d->config->config->source,
 		.options = o->pass.len ? o->pass.data : NULL,
 		.max_threads = o->max_threads,
+		.nbackends = d->config->config->fs.nbackends,
 	};
 	struct pfs_msg msg = {{0}};
 	int err;
 
 	err = pfs_session_new(&sc, d->fs, &d->session, &msg);
-	if (err)
-		return fault(1, msg.text[0] ? msg.text : strerror(-err));
+	return err ? fault(1, msg.text[0] ? msg.text : strerror(-err)) : 0;
+}
+
+static int start_session(struct daemon *d)
+{
+	struct pfs_msg msg = {{0}};
+	int err;
+
 	pthread_mutex_lock(&d->lock);
 	d->phase = PHASE_SERVE;
 	pthread_mutex_unlock(&d->lock);
@@ -338,6 +352,10 @@ static int daemon_main(const struct pfs_daemon_config *c, int sock, pid_t report
 	if (chdir("/"))
 		fault(1, "cannot change to the root directory");
 	status = supervise_start(&d) ? fault(1, "cannot start a thread") : 0;
+	if (!status)
+		status = make_fs(&d);
+	if (!status)
+		status = make_session(&d);
 	if (!status)
 		status = start_fs(&d);
 	if (!status)

@@ -14,33 +14,59 @@
 /*
  * The password of the URL whose authority starts at `start`. One that was not escaped may hold slashes
  * and blanks: everything up to the last '@' is taken for it; only a quote, with which messages end what
- * they quote, ends the search. Returns its length, 0: there is none.
+ * they quote, ends the search. alone: one without a ':' too.
+ * Returns its length, 0: there is none.
  */
-static size_t url_password(const char *start, const char **out)
+static size_t url_password(const char *start, bool alone, const char **out)
 {
 	const char *at = memrchr(start, '@', strcspn(start, "'")), *colon;
 
 	colon = at ? memchr(start, ':', (size_t)(at - start)) : NULL;
-	if (!colon)
+	if (!at || (!colon && !alone))
 		return 0;
-	*out = colon + 1;
+	*out = colon ? colon + 1 : start;
 	return (size_t)(at - *out);
 }
 
-/* The value behind `password=`, in the query of a URL or a list of words. */
-static size_t word_password(const char *start, const char **out)
+/* Whether what stands alone before the '@' is a password, as in the URLs of redis-cli, and no name. */
+static bool password_alone(const char *text, const char *url)
 {
-	bool quoted = *start == '\'';
+	static const char *const schemes[] = {"redis", "rediss", "unix"};
+	size_t i, len;
 
-	*out = start + quoted;
-	return strcspn(*out, quoted ? "'" : "& '");
+	for (i = 0; i < PFS_ARRAY_SIZE(schemes); i++) {
+		len = strlen(schemes[i]);
+		if ((size_t)(url - text) >= len && !strncasecmp(url - len, schemes[i], len))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The value behind a `password` and its '=', in the query of a URL or in a list of words, where blanks
+ * may stand around the '=' and the value may be quoted. NULL: no '=' follows.
+ */
+static const char *word_password(const char *start, size_t *len)
+{
+	const char *p = start + strspn(start, " ");
+	char quote;
+
+	if (*p++ != '=')
+		return NULL;
+	p += strspn(p, " ");
+	quote = *p == '\'' ? *p++ : '\0';
+	for (*len = 0; p[*len] && !(quote ? p[*len] == quote : !!strchr("& '", p[*len])); ++*len) {
+		if (p[*len] == '\\' && p[*len + 1])
+			++*len;
+	}
+	return p;
 }
 
 void pfs_redact_urls(struct pfs_buf *out, const char *text)
 {
-	static const char word[] = "password=";
+	static const char word[] = "password";
 	const char *url, *key, *pw = NULL;
-	size_t len;
+	size_t len = 0;
 
 	for (;;) {
 		url = strstr(text, "://");
@@ -48,11 +74,15 @@ void pfs_redact_urls(struct pfs_buf *out, const char *text)
 		if (!url && !key)
 			break;
 		if (url && (!key || url < key)) {
-			len = url_password(url + 3, &pw);
+			len = url_password(url + 3, password_alone(text, url), &pw);
 			if (!len)
 				pw = url + 3;
 		} else {
-			len = word_password(key + strlen(word), &pw);
+			pw = word_password(key + strlen(word), &len);
+			if (!pw) {
+				pw = key + strlen(word);
+				len = 0;
+			}
 		}
 		pfs_buf_add(out, text, (size_t)(pw - text));
 		if (len)

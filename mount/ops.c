@@ -114,6 +114,7 @@ void pfs_ops_init(struct pfs_ops_data *ops, struct pfs_fs *fs)
 {
 	ops->fs = fs;
 	ops->handles = NULL;
+	ops->parked = NULL;
 	pthread_mutex_init(&ops->lock, NULL);
 }
 
@@ -160,6 +161,7 @@ static void handle_close(struct pfs_ops_data *ops, struct pfs_handle *h)
 
 void pfs_ops_close_all(struct pfs_ops_data *ops)
 {
+	pfs_ops_answer_all(ops);
 	while (ops->handles)
 		handle_close(ops, ops->handles);
 	pthread_mutex_destroy(&ops->lock);
@@ -173,6 +175,11 @@ static struct pfs_handle *handle_of(const struct fuse_file_info *fi)
 static struct pfs_file *file_of(const struct fuse_file_info *fi)
 {
 	return fi ? handle_of(fi)->file : NULL;
+}
+
+struct pfs_file *pfs_ops_file(const struct fuse_file_info *fi)
+{
+	return file_of(fi);
 }
 
 static struct pfs_dir *dir_of(const struct fuse_file_info *fi)
@@ -268,7 +275,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 			FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ATOMIC_O_TRUNC |
-			FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_DIO;
+			FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA |
+			FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
 
 	(void)userdata;
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
@@ -276,8 +284,12 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 #endif
 	conn->want = conn->capable & want;
 	conn->max_write = 1u << 20;
-	conn->max_background = 64;
-	conn->congestion_threshold = 48;
+	/*
+	 * The kernel counts readahead and closes of all stores together: a low limit would let those
+	 * of a backend that does not answer keep the others' waiting.
+	 */
+	conn->max_background = UINT16_MAX;
+	conn->congestion_threshold = UINT16_MAX;
 	conn->time_gran = 1;
 }
 
@@ -502,12 +514,6 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		reply_err(req, (int)n);
 	else
 		fuse_reply_write(req, (size_t)n);
-}
-
-static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	reply_err(req, pfs_fs_flush(req_fs(req), file_of(fi)));
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -750,8 +756,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 }
 
 /*
- * Not here: access (the kernel checks permissions), locks (the kernel keeps them within the mount),
- * ioctl, poll, bmap (nothing to say).
+ * Not here: access (the kernel checks permissions), ioctl, poll, bmap (nothing to say).
  */
 const struct fuse_lowlevel_ops pfs_ops = {
 	.init = op_init,
@@ -772,7 +777,10 @@ const struct fuse_lowlevel_ops pfs_ops = {
 	.create = op_create,
 	.read = op_read,
 	.write = op_write,
-	.flush = op_flush,
+	.flush = pfs_op_flush,
+	.getlk = pfs_op_getlk,
+	.setlk = pfs_op_setlk,
+	.flock = pfs_op_flock,
 	.release = op_release,
 	.fsync = op_fsync,
 	.opendir = op_opendir,

@@ -1,7 +1,7 @@
 /*
  * The life of a libfuse session: made, mounted, answering, stopped, unmounted; the invalidations
  * that fs/ sends the other way; and what is changed in the answer to INIT that this libfuse has no
- * name for. The requests themselves are in ops.c.
+ * name for. The threads that take requests are in loop.c, the requests themselves in ops.c.
  *
  * notify_lock is held for reading by every invalidation on its way to the kernel. The session's
  * descriptor is closed only after `quiet` was set and the lock was held for writing, so that nothing
@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,20 +18,16 @@
 #include <linux/fuse.h>
 
 #include "mount/cli.h"
+#include "mount/loop.h"
 #include "mount/ops.h"
 #include "mount/session.h"
-
-/* Wakes the loop's thread out of its wait; does nothing else. */
-#define KICK_SIGNAL SIGUSR1
 
 struct pfs_session {
 	struct pfs_ops_data ops; /* first: the user data of requests */
 	struct fuse_session *se;
-	unsigned max_threads;
+	struct pfs_loop *loop;
+	size_t nbackends;
 	bool mounted;
-	pthread_t loop_thread;
-
-	_Atomic bool ended; /* the loop needs no more kicks */
 
 	pthread_rwlock_t notify_lock;
 	_Atomic bool quiet;
@@ -161,22 +156,26 @@ static void go_quiet(struct pfs_session *s)
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-static void on_kick(int sig)
+/* The share of a request is the backend that may be asked; with one backend statfs of all is about it. */
+static size_t request_share(void *arg, const struct fuse_in_header *h, size_t len)
 {
-	(void)sig;
-}
+	struct pfs_session *s = arg;
+	const struct pfs_node *node = (const struct pfs_node *)(uintptr_t)h->nodeid;
+	struct pfs_bytes name = {NULL, 0};
 
-/* The loop's thread takes kicks only while it is in the loop, so that they interrupt nothing else. */
-static void kicks_take(bool take)
-{
-	struct sigaction sa = {.sa_handler = on_kick};
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, KICK_SIGNAL);
-	if (take)
-		sigaction(KICK_SIGNAL, &sa, NULL);
-	pthread_sigmask(take ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+	if (!h->nodeid || h->opcode == FUSE_INIT || h->opcode == FUSE_DESTROY)
+		return s->nbackends;
+	if (h->opcode == FUSE_STATFS && s->nbackends == 1)
+		return 0;
+	if (h->nodeid == FUSE_ROOT_ID)
+		node = pfs_fs_root(s->ops.fs);
+	if (h->opcode == FUSE_LOOKUP && len > sizeof(*h)) {
+		name.p = (const char *)(h + 1);
+		name.len = strnlen(name.p, len - sizeof(*h));
+	}
+	if (h->opcode == FUSE_LOOKUP || h->opcode == FUSE_GETATTR)
+		return pfs_fs_backend_of_stat(s->ops.fs, node, name);
+	return pfs_fs_backend_of(s->ops.fs, node, name);
 }
 
 static int session_args(const struct pfs_session_config *config, struct fuse_args *args)
@@ -195,6 +194,19 @@ static int session_args(const struct pfs_session_config *config, struct fuse_arg
 	return err;
 }
 
+static int session_loop(struct pfs_session *s, const struct pfs_session_config *config)
+{
+	struct pfs_loop_config loop = {
+		.se = s->se,
+		.nshares = config->nbackends,
+		.share_threads = config->max_threads,
+		.route = request_share,
+		.arg = s,
+	};
+
+	return pfs_loop_new(&loop, &s->loop);
+}
+
 int pfs_session_new(const struct pfs_session_config *config, struct pfs_fs *fs,
 		    struct pfs_session **out, struct pfs_msg *msg)
 {
@@ -207,12 +219,10 @@ int pfs_session_new(const struct pfs_session_config *config, struct pfs_fs *fs,
 		return -ENOMEM;
 	pthread_rwlock_init(&s->notify_lock, NULL);
 	pfs_ops_init(&s->ops, fs);
-	s->max_threads = config->max_threads;
-	s->loop_thread = pthread_self();
+	s->nbackends = config->nbackends;
 	err = session_args(config, &args);
 	if (err)
 		goto out;
-	kicks_take(false);
 	s->se = fuse_session_new(&args, &pfs_ops, sizeof(pfs_ops), s);
 	if (!s->se) {
 		pfs_msg_set(msg, "libfuse refused the mount options '%s'",
@@ -220,6 +230,9 @@ int pfs_session_new(const struct pfs_session_config *config, struct pfs_fs *fs,
 		err = -EINVAL;
 		goto out;
 	}
+	err = session_loop(s, config);
+	if (err)
+		goto out;
 	pfs_fs_set_kernel(fs, &kernel_ops, s);
 	*out = s;
 	s = NULL;
@@ -248,31 +261,17 @@ int pfs_session_mount(struct pfs_session *s, const char *mountpoint, struct pfs_
 
 int pfs_session_loop(struct pfs_session *s)
 {
-	struct fuse_loop_config *config;
-	int err;
+	int err = pfs_loop_run(s->loop);
 
-	config = fuse_loop_cfg_create();
-	if (!config)
-		return -ENOMEM;
-	fuse_loop_cfg_set_clone_fd(config, 0);
-	fuse_loop_cfg_set_max_threads(config, s->max_threads);
-	fuse_loop_cfg_set_idle_threads(config, s->max_threads);
-	kicks_take(true);
-	err = fuse_session_loop_mt(s->se, config);
-	kicks_take(false);
-	atomic_store(&s->ended, true);
-	fuse_loop_cfg_destroy(config);
+	pfs_ops_answer_all(&s->ops);
 	go_quiet(s);
-	return err > 0 ? 0 : err;
+	return err;
 }
 
 void pfs_session_stop(struct pfs_session *s)
 {
-	if (atomic_load(&s->ended))
-		return;
 	go_quiet(s);
-	fuse_session_exit(s->se);
-	pthread_kill(s->loop_thread, KICK_SIGNAL);
+	pfs_loop_stop(s->loop);
 }
 
 void pfs_session_unmount(struct pfs_session *s)
@@ -296,6 +295,7 @@ void pfs_session_free(struct pfs_session *s)
 		pfs_session_unmount(s);
 		fuse_session_destroy(s->se);
 	}
+	pfs_loop_free(s->loop);
 	pthread_rwlock_destroy(&s->notify_lock);
 	free(s);
 }

@@ -12,7 +12,8 @@ struct pfs_session;
 struct pfs_session_config {
 	const char *source;   /* the mount's source for mount(8) and df, without secrets */
 	const char *options;  /* further mount options for libfuse, or NULL */
-	unsigned max_threads; /* that answer requests at the same time */
+	unsigned max_threads; /* that answer requests to one backend at the same time */
+	size_t nbackends;     /* of fs */
 };
 
 /*
@@ -25,14 +26,12 @@ int pfs_session_new(const struct pfs_session_config *config, struct pfs_fs *fs,
 int pfs_session_mount(struct pfs_session *s, const char *mountpoint, struct pfs_msg *msg);
 /*
  * Answer requests until the file system is unmounted or pfs_session_stop() is called; all requests
- * taken have been answered then. The calling thread must be the one that called
- * pfs_session_new(). Returns 0 or -errno.
+ * taken have been answered then. Returns 0 or -errno.
  */
 int pfs_session_loop(struct pfs_session *s);
 /*
- * Ask the loop to end, now or when it begins. From another thread than the loop's, which calls it
- * again every few milliseconds until the loop has ended: a single call may come just before the loop
- * begins to wait. Waits for invalidations that are on their way.
+ * Ask the loop to end, now or when it begins. From another thread than the loop's. Waits for
+ * invalidations that are on their way.
  */
 void pfs_session_stop(struct pfs_session *s);
 /*

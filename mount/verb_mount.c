@@ -243,6 +243,27 @@ static int load(const struct pfs_mount_args *args, const char *mountpoint, struc
 	return status;
 }
 
+/*
+ * What ps shows of this process is its arguments in memory: put the masked form over the one that was
+ * given, cut where it is longer. *source: a copy of what was given, for us. 0 or -ENOMEM.
+ */
+static int hide_password(const char *shown, char **source)
+{
+	struct pfs_buf masked = {0};
+	size_t len = strlen(shown);
+	char *arg = (char *)shown; /* of argv: ours to write */
+	int err = 0;
+
+	pfs_redact_urls(&masked, shown);
+	*source = strdup(shown);
+	if (masked.failed || !*source)
+		err = -ENOMEM;
+	else if (strcmp(masked.data, shown) != 0)
+		strncpy(arg, masked.data, len);
+	pfs_buf_release(&masked);
+	return err;
+}
+
 static int mount_with(const struct pfs_mount_args *args)
 {
 	struct pfs_daemon_config dc = {.options = &args->options, .foreground = args->foreground};
@@ -269,9 +290,14 @@ int pfs_verb_mount(int argc, char **argv)
 {
 	struct pfs_mount_args args;
 	struct pfs_msg msg = {{0}};
+	char *source = NULL;
 	int err, status;
 
 	err = pfs_mount_args_parse(&args, argc, argv, &msg);
+	if (!err && args.source) {
+		err = hide_password(args.source, &source);
+		args.source = source;
+	}
 	if (err == -EINVAL) {
 		status = pfs_cli_usage("mount", &msg);
 	} else if (err) {
@@ -285,5 +311,6 @@ int pfs_verb_mount(int argc, char **argv)
 		status = mount_with(&args);
 	}
 	pfs_mount_args_release(&args);
+	free(source);
 	return status;
 }

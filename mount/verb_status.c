@@ -16,7 +16,10 @@
 #include "mount/state.h"
 
 #define ANSWER_MS 4000
-#define DEPTH_MAX 8
+/* Counting asks the engine. */
+#define USAGE_MS      1000
+#define USAGE_LATE_MS 100
+#define DEPTH_MAX     8
 
 /* What reading a control tree came to; the exit status of the child. */
 enum answer { ANSWER_OK, ANSWER_UNHEALTHY, ANSWER_DEAD, ANSWER_DENIED, ANSWER_FAILED };
@@ -55,13 +58,13 @@ static void print_lines(int out, const char *kind, const char *name, char *text)
 		dprintf(out, "    %s\n", line);
 }
 
-/* One line: "    queue: 3 changes; 12 KiB". */
-static void print_file(int out, int dirfd, const char *name)
+/* One line: "    queue: 3 changes; 12 KiB". text: NULL: nothing. */
+static void print_joined(int out, const char *name, char *text)
 {
-	char *text = read_text(dirfd, name), *save = NULL, *line;
+	char *save = NULL, *line;
 	const char *between = "";
 
-	if (!text)
+	if (!text || !*text)
 		return;
 	dprintf(out, "    %s: ", name);
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -69,7 +72,51 @@ static void print_file(int out, int dirfd, const char *name)
 		between = "; ";
 	}
 	dprintf(out, "\n");
+}
+
+static void print_queue(int out, int dirfd)
+{
+	char *text = read_text(dirfd, "queue");
+
+	print_joined(out, "queue", text);
 	free(text);
+}
+
+struct usage_job {
+	int dirfd;
+	int out; /* who reads there must not wait for a child that hangs */
+};
+
+static int copy_usage(void *arg, int out)
+{
+	struct usage_job *job = arg;
+	char *text;
+
+	close(job->out);
+	text = read_text(job->dirfd, "usage");
+	if (text)
+		dprintf(out, "%s", text);
+	free(text);
+	return 0;
+}
+
+/* false: no answer. Where one store was late the others are given less time. */
+static bool print_usage(int out, int dirfd)
+{
+	static int ms = USAGE_MS;
+	struct usage_job job = {dirfd, out};
+	struct pfs_buf text = {0};
+	bool late;
+
+	late = pfs_deadline_run(copy_usage, &job, ms, &text) == -ETIMEDOUT;
+	if (late)
+		dprintf(out, "    unhealthy: no answer within %d ms\n", ms);
+	else
+		print_joined(out, "usage", text.data);
+	if (late)
+		ms = USAGE_LATE_MS;
+	pfs_buf_release(&text);
+	return !late;
 }
 
 /* The directory `dirfd` of a backend or store called `name`. */
@@ -78,8 +125,9 @@ static enum answer tell_one(int out, const char *kind, const char *name, int dir
 	bool ok = strncmp(health, "ok", 2) == 0;
 
 	print_lines(out, kind, name, health);
-	print_file(out, dirfd, "usage");
-	print_file(out, dirfd, "queue");
+	if (ok && strcmp(kind, "store") == 0)
+		ok = print_usage(out, dirfd);
+	print_queue(out, dirfd);
 	return ok ? ANSWER_OK : ANSWER_UNHEALTHY;
 }
 

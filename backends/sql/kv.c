@@ -114,7 +114,7 @@ int pfs_kv_end_ids(struct pfs_kv *kv, struct pfs_sql_conn *c)
 	end = kv->end_id;
 	kv->next_id = kv->end_id = 0;
 	pthread_mutex_unlock(&kv->lock);
-	ret = next < end ? pfs_sql_run(c, KV_IDS_RETURN, "ii", (int64_t)next, (int64_t)end) : 0;
+	ret = next < end ? pfs_sql_write(c, KV_IDS_RETURN, "ii", (int64_t)next, (int64_t)end) : 0;
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -429,9 +429,9 @@ static int kv_open_object(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns
 	return !ret && S_ISDIR(out->a.mode) ? -EISDIR : ret;
 }
 
-/* A content that this session has staged: it has no end. */
-static ssize_t kv_read_staged(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t content,
-			      uint64_t off, void *buf, size_t len)
+/* It has no end. */
+ssize_t pfs_kv_read_staged(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t content,
+			   uint64_t off, void *buf, size_t len)
 {
 	struct pfs_sql_query *q = NULL;
 	bool any;
@@ -459,7 +459,7 @@ ssize_t pfs_kv_read(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint
 	err = kv_open_object(kv, c, ns, id, &q, &o);
 	if (err == -ENOENT) {
 		pfs_sql_end(c, q);
-		return kv_read_staged(kv, c, id, off, buf, len);
+		return pfs_kv_read_staged(kv, c, id, off, buf, len);
 	}
 	if (!err && off >= o.a.size)
 		len = 0;
@@ -469,6 +469,34 @@ ssize_t pfs_kv_read(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint
 		err = pfs_kv_content_read(c, o.content, off, buf, len, &any);
 	pfs_sql_end(c, q);
 	return err ? err : (ssize_t)len;
+}
+
+ssize_t pfs_kv_read_rows(struct pfs_kv *kv, struct pfs_sql_conn *c, struct pfs_sql_query *q,
+			 uint64_t ns, const struct pfs_kv_object *o, int column, uint64_t off,
+			 void *buf, size_t len)
+{
+	struct pfs_kv_gather g;
+	int64_t key;
+	int ret;
+
+	ret = kv_visible(kv, ns, o);
+	if (!ret && S_ISDIR(o->a.mode))
+		ret = -EISDIR;
+	if (ret)
+		return ret;
+	if (off >= o->a.size)
+		return 0;
+	if (len > o->a.size - off)
+		len = (size_t)(o->a.size - off);
+	pfs_kv_gather_begin(&g, off, buf, len);
+	do {
+		key = c->driver->integer(q, column);
+		if (key != 0)
+			pfs_kv_gather_add(&g, key, c->driver->bytes(q, column + 1));
+		ret = pfs_sql_step(c, q);
+	} while (ret == 1);
+	pfs_kv_gather_end(&g);
+	return ret < 0 ? ret : (ssize_t)len;
 }
 
 int pfs_kv_seek(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t id, uint64_t off,

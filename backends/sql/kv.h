@@ -23,7 +23,6 @@
 #define PFS_KV_ID_MAX	  ((UINT64_C(1) << (64 - PFS_KV_INDEX_BITS)) - 1)
 #define PFS_KV_SIZE_MAX	  ((uint64_t)PFS_KV_CHUNK << PFS_KV_INDEX_BITS) /* PFS_SIZE_MAX */
 #define PFS_KV_ID_BLOCK	  8192
-#define PFS_KV_LEASE	  (30 * NSEC_PER_SEC) /* a session silent for longer is dead */
 /* One COPY copies at most so much data (and any holes), and says so in `length`. */
 #define PFS_KV_COPY_MAX (64u << 20)
 
@@ -108,6 +107,10 @@ enum pfs_kv_stmt {
 	KV_STMT_COUNT
 };
 extern const char *const pfs_kv_sql[KV_STMT_COUNT];
+/* The columns that pfs_kv_row_object() reads, of an object named o. */
+#define PFS_KV_OBJECT                                                                              \
+	"o.id, o.mode, o.uid, o.gid, o.nlink, o.rdev, o.size, o.stored, o.version, "               \
+	"o.content_version, o.mtime, o.ctime, o.btime, o.content, o.ns"
 
 /* What a row of `changes` tells. */
 enum pfs_kv_change {
@@ -115,7 +118,8 @@ enum pfs_kv_change {
 	KV_CHANGE_ENTRY,
 	KV_CHANGE_ATTR,
 	KV_CHANGE_CONTENT,
-	KV_CHANGE_GONE
+	KV_CHANGE_GONE,
+	KV_CHANGE_LOCK /* session `dir` has a lock on the object that another one wants */
 };
 
 /* A growing list of ids. Zero-initialised is empty. */
@@ -161,6 +165,18 @@ struct pfs_kv {
 	} * dirtimes;		/* kv_dirtimes.c; changed with the writing connection held */
 	size_t ndirtimes;
 	uint64_t session;
+	int64_t lease; /* ns: a session silent for longer is dead */
+	/*
+	 * Times of directories are written with every commit, and no rows of `changes` that tell
+	 * nothing: others hear of commits by a channel of the engine's own.
+	 */
+	bool eager;
+	/* Refused locks that were told lately, so that polling does not tell each time. */
+	struct pfs_kv_told {
+		uint64_t id;
+		int64_t at; /* monotonic ns */
+	} told[8];
+	unsigned ntold;
 	/* The next three are changed with the writing connection held. */
 	bool shared; /* other sessions are registered */
 	uint64_t known_dir,
@@ -215,6 +231,16 @@ int pfs_kv_parent(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64
 		  uint64_t *out);
 ssize_t pfs_kv_read(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t id,
 		    uint64_t off, void *buf, size_t len);
+/* A content that this session has staged. */
+ssize_t pfs_kv_read_staged(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t content,
+			   uint64_t off, void *buf, size_t len);
+/*
+ * As pfs_kv_read, from the rows of one query that is at its first: `o` (id, mode, nlink, size, ns), and
+ * in `column` and the next the key and data of its chunks (key 0: none).
+ */
+ssize_t pfs_kv_read_rows(struct pfs_kv *kv, struct pfs_sql_conn *c, struct pfs_sql_query *q,
+			 uint64_t ns, const struct pfs_kv_object *o, int column, uint64_t off,
+			 void *buf, size_t len);
 int pfs_kv_seek(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t id, uint64_t off,
 		bool hole, uint64_t *out);
 ssize_t pfs_kv_xattr_get(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t id,
@@ -234,6 +260,16 @@ int pfs_kv_ns_root(struct pfs_sql_conn *c, uint64_t ns, uint64_t *root);
  * without a hole). -ENXIO: there is none before `size`. */
 int pfs_kv_content_next(struct pfs_sql_conn *c, uint64_t content, uint64_t size, uint64_t off,
 			bool run, uint64_t *start, uint64_t *end);
+
+/* Gathers the bytes [off, off+len) of a content from its chunks, told in order. */
+struct pfs_kv_gather {
+	uint64_t off, end, done;
+	char *to;
+	bool any;
+};
+void pfs_kv_gather_begin(struct pfs_kv_gather *g, uint64_t off, void *buf, size_t len);
+void pfs_kv_gather_add(struct pfs_kv_gather *g, int64_t key, struct pfs_bytes data);
+void pfs_kv_gather_end(struct pfs_kv_gather *g); /* zeros where nothing was told */
 
 /* Bytes [off, off+len) of a content, zeros where nothing is stored. any: something was stored. */
 int pfs_kv_content_read(struct pfs_sql_conn *c, uint64_t content, uint64_t off, void *buf,
@@ -284,8 +320,7 @@ struct pfs_kv_txn {
 	size_t nusage, usage_cap;
 	struct pfs_kv_ids orphans, contents;
 	struct pfs_kv_ids dirs; /* directories whose rows were written as a whole */
-	uint64_t
-		last_change; /* the last change when it was finished, if sessions share the store */
+	int64_t last_change; /* the last change when it was finished, if sessions share the store */
 	unsigned batch;	     /* counts the batches, from 1 */
 	uint64_t changed;    /* how many rows of `changes` were written */
 };
@@ -327,6 +362,8 @@ struct pfs_kv_self {
 	int64_t pid, started;
 	const char *host; /* host, boot and pid namespace in one string */
 };
+/* Host, boot and pid namespace: where a pid means the same process. Owned; NULL: no memory. */
+char *pfs_kv_describe_host(void);
 /* When process `pid` started, in the kernel's ticks; 0: there is none. */
 uint64_t pfs_kv_process_started(uint64_t pid);
 /* Register this session under `id`. */
@@ -334,10 +371,15 @@ int pfs_kv_session_add(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t id,
 		       const struct pfs_kv_self *self);
 /* -ESTALE: the session is not there any more. */
 int pfs_kv_session_beat(struct pfs_kv *kv, struct pfs_sql_conn *c);
-int pfs_kv_session_count(struct pfs_sql_conn *c, unsigned *out);
+/* How many are registered; *own: this one too. own may be NULL. */
+int pfs_kv_session_count(struct pfs_kv *kv, struct pfs_sql_conn *c, unsigned *out, bool *own);
 /* Remove the sessions that died; *dead: how many. What they left is found by pfs_kv_recover(). */
 int pfs_kv_session_reap(struct pfs_kv *kv, struct pfs_sql_conn *c, const struct pfs_kv_self *self,
 			unsigned *dead);
+/* Others are registered, or not any more: *flushed says that what was kept in memory was written. */
+int pfs_kv_session_shared(struct pfs_kv *kv, struct pfs_sql_conn *c, bool shared, bool *flushed);
+/* The last transaction of this session. After COMMIT pfs_kv_usage_flushed(). */
+int pfs_kv_session_leave(struct pfs_kv *kv, struct pfs_sql_conn *c);
 /* End session `id`: its locks and holds go. */
 int pfs_kv_session_end(struct pfs_sql_conn *c, uint64_t id);
 /*
@@ -354,6 +396,16 @@ int pfs_kv_orphans_flush(struct pfs_kv *kv, struct pfs_sql_conn *c);
 void pfs_kv_orphan(struct pfs_kv *kv, struct pfs_kv_orphans *list, uint64_t id, uint64_t after);
 /* How many objects and contents wait to be swept. */
 size_t pfs_kv_sweepable(struct pfs_kv *kv);
+/* What a housekeeping thread remembers between its rounds. */
+struct pfs_kv_house {
+	uint64_t committed; /* transactions, when it looked last */
+	int64_t since;	    /* something waits to be swept; 0: nothing */
+};
+/*
+ * Is it time to sweep? Not while requests come, unless much waits or it has waited for long: then a
+ * sweep would only delay them, and what it removes now is removed more cheaply in one go.
+ */
+bool pfs_kv_sweep_time(struct pfs_kv *kv, uint64_t committed, struct pfs_kv_house *h);
 /*
  * One small step of sweeping, which removes about `budget` rows. After COMMIT or ROLLBACK comes
  * pfs_kv_sweep_done(), which says whether another step would find work.
@@ -366,10 +418,44 @@ int pfs_kv_sweep_step(struct pfs_kv *kv, struct pfs_sql_conn *c, struct pfs_kv_s
 		      int64_t budget);
 bool pfs_kv_sweep_done(struct pfs_kv *kv, struct pfs_kv_sweep *s, bool committed);
 
-/* fcntl rules over the table of locks. */
+/* Positions of locks are kept in signed columns, in the same order. */
+static inline int64_t pfs_kv_lock_pos(uint64_t pos)
+{
+	return (int64_t)(pos ^ (UINT64_C(1) << 63));
+}
+
+/*
+ * fcntl rules over the table of locks. *tell, with -EAGAIN: another session has it and is to be told;
+ * that is written, and the transaction must be committed.
+ */
 int pfs_kv_lock(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t id,
-		const struct pfs_lock *lock, struct pfs_lock *conflict);
+		const struct pfs_lock *lock, struct pfs_lock *conflict, bool *tell);
 int pfs_kv_change_add(struct pfs_kv *kv, struct pfs_sql_conn *c, enum pfs_kv_change type,
 		      uint64_t dir, uint64_t id, struct pfs_bytes name);
+
+/* ---- what others changed: kv_news.c --------------------------------------------------------- */
+
+#define PFS_KV_EVENTS_MAX 1000 /* in one go */
+
+struct pfs_kv_news {
+	struct pfs_event events[PFS_KV_EVENTS_MAX];
+	struct pfs_buf names;
+	struct pfs_kv_ids gone; /* objects that lost their last name */
+	size_t n, rows;		/* rows: by others, and rows that tell nothing */
+	size_t seen;		/* all rows, own ones too */
+	bool all;		/* events tells not everything */
+	bool foreign;		/* other sessions or programs wrote rows */
+	bool by_client;		/* an SQL client removed something */
+};
+/* Read the rows of `changes` after *last, which follows. On failure `all` is set. */
+int pfs_kv_news_read(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t *last,
+		     struct pfs_kv_news *news);
+void pfs_kv_news_release(struct pfs_kv_news *news);
+/*
+ * Say that they were told: objects that this session holds are put down as held first. Any
+ * transaction will do, or none at all.
+ */
+int pfs_kv_news_ack(struct pfs_kv *kv, struct pfs_sql_conn *c, const struct pfs_kv_news *news,
+		    uint64_t last);
 
 #endif

@@ -16,69 +16,108 @@ static int64_t chunk_key(uint64_t content, uint64_t index)
 	return (int64_t)(content << PFS_KV_INDEX_BITS | index);
 }
 
+void pfs_kv_gather_begin(struct pfs_kv_gather *g, uint64_t off, void *buf, size_t len)
+{
+	*g = (struct pfs_kv_gather){.off = off, .end = off + len, .done = off, .to = buf};
+}
+
+void pfs_kv_gather_add(struct pfs_kv_gather *g, int64_t key, struct pfs_bytes data)
+{
+	uint64_t at = ((uint64_t)key & INDEX_MASK) * PFS_KV_CHUNK;
+	uint64_t from = at > g->off ? at : g->off, end = at + data.len;
+
+	if (end > g->end)
+		end = g->end;
+	if (end <= from)
+		return;
+	memset(g->to + (g->done - g->off), 0, from - g->done);
+	memcpy(g->to + (from - g->off), data.p + (from - at), end - from);
+	g->done = end;
+	g->any = true;
+}
+
+void pfs_kv_gather_end(struct pfs_kv_gather *g)
+{
+	memset(g->to + (g->done - g->off), 0, g->end - g->done);
+}
+
 int pfs_kv_content_read(struct pfs_sql_conn *c, uint64_t content, uint64_t off, void *buf,
 			size_t len, bool *any)
 {
 	uint64_t first = off / PFS_KV_CHUNK, last = (off + len - 1) / PFS_KV_CHUNK;
 	struct pfs_sql_query *q = NULL;
-	uint64_t done = off, end = off + len;
-	char *to = buf;
+	struct pfs_kv_gather g;
 	int ret;
 
 	*any = false;
 	if (len == 0)
 		return 0;
+	pfs_kv_gather_begin(&g, off, buf, len);
 	ret = pfs_sql_begin(c, KV_READ, &q, "ii", chunk_key(content, first),
 			    chunk_key(content, last));
 	while (!ret && (ret = pfs_sql_step(c, q)) == 1) {
-		uint64_t at = ((uint64_t)c->driver->integer(q, 0) & INDEX_MASK) * PFS_KV_CHUNK;
-		struct pfs_bytes data = c->driver->bytes(q, 1);
-		uint64_t from = at > off ? at : off, to_end = at + data.len;
-
 		ret = 0;
-		if (to_end > end)
-			to_end = end;
-		if (to_end <= from)
-			continue;
-		memset(to + (done - off), 0, from - done);
-		memcpy(to + (from - off), data.p + (from - at), to_end - from);
-		done = to_end;
-		*any = true;
+		pfs_kv_gather_add(&g, c->driver->integer(q, 0), c->driver->bytes(q, 1));
 	}
 	pfs_sql_end(c, q);
 	if (!ret)
-		memset(to + (done - off), 0, end - done);
+		pfs_kv_gather_end(&g);
+	*any = g.any;
 	return ret;
+}
+
+#define NEXT_ROWS INT64_C(1000)
+
+/*
+ * One page of the search below, from chunk `from`: 1 when the end was found, 0 when there may be
+ * more, from *next on, or -errno.
+ */
+static int next_page(struct pfs_sql_conn *c, int64_t from, int64_t last, uint64_t off, bool run,
+		     uint64_t *start, uint64_t *end, bool *found, int64_t *next)
+{
+	struct pfs_sql_query *q = NULL;
+	int64_t rows = 0;
+	bool done = false;
+	int ret;
+
+	ret = pfs_sql_begin(c, KV_CHUNKS_NEXT, &q, "iii", from, last, run ? NEXT_ROWS : 2);
+	while (!ret && !done && (ret = pfs_sql_step(c, q)) == 1) {
+		int64_t key = c->driver->integer(q, 0);
+		uint64_t at = ((uint64_t)key & INDEX_MASK) * PFS_KV_CHUNK;
+		uint64_t stop = at + (uint64_t)c->driver->integer(q, 1);
+
+		ret = 0;
+		rows++;
+		*next = key + 1;
+		if (stop <= off)
+			continue;
+		if (*found && at != *end) {
+			done = true;
+			break;
+		}
+		if (!*found)
+			*start = at > off ? at : off;
+		*found = true;
+		*end = stop;
+		done = !run;
+	}
+	pfs_sql_end(c, q);
+	return ret < 0 ? ret : done || rows < (run ? NEXT_ROWS : 2);
 }
 
 int pfs_kv_content_next(struct pfs_sql_conn *c, uint64_t content, uint64_t size, uint64_t off,
 			bool run, uint64_t *start, uint64_t *end)
 {
-	struct pfs_sql_query *q = NULL;
+	int64_t next, last;
 	bool found = false;
-	int ret;
+	int ret = 0;
 
 	if (off >= size)
 		return -ENXIO;
-	ret = pfs_sql_begin(c, KV_CHUNKS_NEXT, &q, "ii", chunk_key(content, off / PFS_KV_CHUNK),
-			    chunk_key(content, (size - 1) / PFS_KV_CHUNK));
-	while (!ret && (ret = pfs_sql_step(c, q)) == 1) {
-		uint64_t at = ((uint64_t)c->driver->integer(q, 0) & INDEX_MASK) * PFS_KV_CHUNK;
-		uint64_t stop = at + (uint64_t)c->driver->integer(q, 1);
-
-		ret = 0;
-		if (stop <= off)
-			continue;
-		if (found && at != *end)
-			break;
-		if (!found)
-			*start = at > off ? at : off;
-		found = true;
-		*end = stop;
-		if (!run)
-			break;
-	}
-	pfs_sql_end(c, q);
+	next = chunk_key(content, off / PFS_KV_CHUNK);
+	last = chunk_key(content, (size - 1) / PFS_KV_CHUNK);
+	while (ret == 0)
+		ret = next_page(c, next, last, off, run, start, end, &found, &next);
 	if (ret < 0)
 		return ret;
 	return found ? 0 : -ENXIO;
@@ -118,7 +157,7 @@ static int64_t chunk_get(struct pfs_sql_conn *c, int64_t key, char buf[PFS_KV_CH
 
 static int chunk_put(struct pfs_sql_conn *c, int64_t key, const void *data, size_t len)
 {
-	int64_t ret = pfs_sql_run(c, KV_CHUNK_PUT, "ib", key, data, len);
+	int64_t ret = pfs_sql_write(c, KV_CHUNK_PUT, "ib", key, data, len);
 
 	return ret < 0 ? (int)ret : 0;
 }
@@ -195,8 +234,8 @@ static int chunks_remove(struct pfs_sql_conn *c, uint64_t content, uint64_t firs
 	ret = pfs_sql_integer(c, KV_CHUNKS_LEN, &freed, "ii", chunk_key(content, first),
 			      chunk_key(content, last));
 	if (ret == 1 && freed > 0)
-		ret = pfs_sql_run(c, KV_CHUNKS_DEL, "ii", chunk_key(content, first),
-				  chunk_key(content, last));
+		ret = pfs_sql_write(c, KV_CHUNKS_DEL, "ii", chunk_key(content, first),
+				    chunk_key(content, last));
 	if (ret < 0)
 		return (int)ret;
 	*stored -= (uint64_t)freed;
@@ -310,7 +349,7 @@ static int chunk_clear(struct pfs_sql_conn *c, int64_t key, size_t at, size_t en
 	if (ret >= 0 && len > 0)
 		ret = chunk_put(c, key, buf, (size_t)len);
 	else if (ret >= 0)
-		ret = pfs_sql_run(c, KV_CHUNKS_DEL, "ii", key, key);
+		ret = pfs_sql_write(c, KV_CHUNKS_DEL, "ii", key, key);
 	*stored -= (uint64_t)(old - len);
 	return ret < 0 ? (int)ret : 0;
 }

@@ -131,8 +131,8 @@ int pfs_kv_dirtimes_flush(struct pfs_kv *kv, struct pfs_sql_conn *c)
 
 		if (d->written)
 			continue;
-		ret = pfs_sql_run(c, KV_DIR_TOUCH, "iii", (int64_t)d->dir, d->now,
-				  (int64_t)d->count);
+		ret = pfs_sql_write(c, KV_DIR_TOUCH, "iii", (int64_t)d->dir, d->now,
+				    (int64_t)d->count);
 		if (ret >= 0 && kv->shared)
 			ret = pfs_kv_change_add(kv, c, KV_CHANGE_ATTR, 0, d->dir, PFS_BYTES(""));
 	}

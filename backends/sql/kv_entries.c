@@ -95,11 +95,22 @@ static int entry_path(struct pfs_kv_txn *t, uint64_t dir, struct pfs_bytes name,
 	return err;
 }
 
+/* 1, 0: the name is taken, or -errno. */
 static int64_t entry_put(struct pfs_kv_txn *t, uint64_t dir, struct pfs_bytes name, uint64_t id,
 			 uint64_t seq)
 {
-	return pfs_sql_run(t->c, KV_ENTRY_PUT, "itii", (int64_t)dir, name.p, name.len, (int64_t)id,
-			   (int64_t)seq);
+	struct pfs_kv_object o;
+	int ret;
+
+	if (!pfs_sql_queues(t->c))
+		return pfs_sql_run(t->c, KV_ENTRY_PUT, "itii", (int64_t)dir, name.p, name.len,
+				   (int64_t)id, (int64_t)seq);
+	ret = pfs_kv_entry(t->kv, t->c, t->ns, dir, name, &o);
+	if (ret != 0)
+		return ret < 0 ? ret : 0;
+	ret = pfs_sql_write(t->c, KV_ENTRY_PUT, "itii", (int64_t)dir, name.p, name.len, (int64_t)id,
+			    (int64_t)seq);
+	return ret ? ret : 1;
 }
 
 /* ---- create and link ------------------------------------------------------------------------ */
@@ -111,8 +122,8 @@ static int create_dir_row(struct pfs_kv_txn *t, const struct pfs_mutation *m)
 
 	ret = entry_path(t, m->dir, m->name, &path);
 	if (!ret)
-		ret = pfs_sql_run(t->c, KV_DIR_ADD, "iiit", (int64_t)m->id, (int64_t)t->ns,
-				  (int64_t)m->dir, path.data, path.len);
+		ret = pfs_sql_write(t->c, KV_DIR_ADD, "iiit", (int64_t)m->id, (int64_t)t->ns,
+				    (int64_t)m->dir, path.data, path.len);
 	pfs_buf_release(&path);
 	return ret < 0 ? (int)ret : 0;
 }
@@ -157,10 +168,10 @@ int kv_op_create(struct pfs_kv_txn *t, struct pfs_mutation *m, int64_t now)
 	if (a.size > 0)
 		ret = pfs_kv_content_replace(t->c, m->id, 0, m->segs, m->nsegs, &a.stored);
 	if (ret >= 0)
-		ret = pfs_sql_run(t->c, KV_OBJECT_ADD, "iiiiiiiiiii", (int64_t)a.id, (int64_t)t->ns,
-				  (int64_t)a.mode, (int64_t)a.uid, (int64_t)a.gid, (int64_t)a.nlink,
-				  (int64_t)a.rdev, (int64_t)a.size, (int64_t)a.stored, a.mtime,
-				  now);
+		ret = pfs_sql_write(t->c, KV_OBJECT_ADD, "iiiiiiiiiii", (int64_t)a.id,
+				    (int64_t)t->ns, (int64_t)a.mode, (int64_t)a.uid, (int64_t)a.gid,
+				    (int64_t)a.nlink, (int64_t)a.rdev, (int64_t)a.size,
+				    (int64_t)a.stored, a.mtime, now);
 	if (ret >= 0 && is_dir)
 		ret = create_dir_row(t, m);
 	if (ret >= 0)
@@ -231,7 +242,7 @@ static int object_unlinked(struct pfs_kv_txn *t, struct pfs_kv_object *o, int64_
 	if (S_ISDIR(o->a.mode))
 		t->kv->known_dir = 0;
 	if (S_ISDIR(o->a.mode))
-		ret = pfs_sql_run(t->c, KV_DIR_DEL, "i", (int64_t)o->a.id);
+		ret = pfs_sql_write(t->c, KV_DIR_DEL, "i", (int64_t)o->a.id);
 	if (ret >= 0)
 		ret = kv_object_put(t, o);
 	if (ret >= 0 && o->a.nlink == 0) {
@@ -263,7 +274,7 @@ int kv_op_remove(struct pfs_kv_txn *t, struct pfs_mutation *m, int64_t now)
 		ret = check_empty(t, o.a.id);
 	if (ret)
 		return (int)ret;
-	ret = pfs_sql_run(t->c, KV_ENTRY_DEL, "it", (int64_t)m->dir, m->name.p, m->name.len);
+	ret = pfs_sql_write(t->c, KV_ENTRY_DEL, "it", (int64_t)m->dir, m->name.p, m->name.len);
 	if (ret >= 0)
 		ret = object_unlinked(t, &o, now);
 	if (!ret)
@@ -288,8 +299,8 @@ static int move_paths(struct pfs_kv_txn *t, uint64_t ns, struct pfs_bytes from, 
 	pfs_buf_add(&high, from.p, from.len);
 	pfs_buf_add(&high, "0", 1); /* the character after '/' */
 	if (!low.failed && !high.failed)
-		ret = pfs_sql_run(t->c, KV_DIRS_MOVE, "itttt", (int64_t)ns, from.p, from.len,
-				  low.data, low.len, high.data, high.len, to.p, to.len);
+		ret = pfs_sql_write(t->c, KV_DIRS_MOVE, "itttt", (int64_t)ns, from.p, from.len,
+				    low.data, low.len, high.data, high.len, to.p, to.len);
 	pfs_buf_release(&low);
 	pfs_buf_release(&high);
 	return ret < 0 ? (int)ret : 0;
@@ -325,7 +336,7 @@ static int dir_paths(struct pfs_kv_txn *t, const struct pfs_kv_object *o, uint64
 
 static int dir_set_parent(struct pfs_kv_txn *t, uint64_t id, uint64_t dir)
 {
-	int64_t ret = pfs_sql_run(t->c, KV_DIR_MOVE, "ii", (int64_t)id, (int64_t)dir);
+	int64_t ret = pfs_sql_write(t->c, KV_DIR_MOVE, "ii", (int64_t)id, (int64_t)dir);
 
 	return ret < 0 ? (int)ret : 0;
 }
@@ -351,15 +362,15 @@ static int rename_entries(struct pfs_kv_txn *t, const struct pfs_mutation *m,
 	int64_t ret;
 
 	if (!replaces) {
-		ret = pfs_sql_run(t->c, KV_ENTRY_MOVE, "ititi", (int64_t)m->dir, m->name.p,
-				  m->name.len, (int64_t)m->dir2, m->name2.p, m->name2.len,
-				  (int64_t)seq);
+		ret = pfs_sql_write(t->c, KV_ENTRY_MOVE, "ititi", (int64_t)m->dir, m->name.p,
+				    m->name.len, (int64_t)m->dir2, m->name2.p, m->name2.len,
+				    (int64_t)seq);
 	} else {
-		ret = pfs_sql_run(t->c, KV_ENTRY_DEL, "it", (int64_t)m->dir, m->name.p,
-				  m->name.len);
+		ret = pfs_sql_write(t->c, KV_ENTRY_DEL, "it", (int64_t)m->dir, m->name.p,
+				    m->name.len);
 		if (ret >= 0)
-			ret = pfs_sql_run(t->c, KV_ENTRY_SET, "iti", (int64_t)m->dir2, m->name2.p,
-					  m->name2.len, (int64_t)source->a.id);
+			ret = pfs_sql_write(t->c, KV_ENTRY_SET, "iti", (int64_t)m->dir2, m->name2.p,
+					    m->name2.len, (int64_t)source->a.id);
 	}
 	return ret < 0 ? (int)ret : 0;
 }
@@ -476,11 +487,11 @@ static int exchange_entries(struct pfs_kv_txn *t, const struct pfs_mutation *m, 
 {
 	int64_t ret;
 
-	ret = pfs_sql_run(t->c, KV_ENTRY_SET, "iti", (int64_t)m->dir, m->name.p, m->name.len,
-			  (int64_t)b);
+	ret = pfs_sql_write(t->c, KV_ENTRY_SET, "iti", (int64_t)m->dir, m->name.p, m->name.len,
+			    (int64_t)b);
 	if (ret >= 0)
-		ret = pfs_sql_run(t->c, KV_ENTRY_SET, "iti", (int64_t)m->dir2, m->name2.p,
-				  m->name2.len, (int64_t)a);
+		ret = pfs_sql_write(t->c, KV_ENTRY_SET, "iti", (int64_t)m->dir2, m->name2.p,
+				    m->name2.len, (int64_t)a);
 	return ret < 0 ? (int)ret : 0;
 }
 

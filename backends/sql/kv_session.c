@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/sql/kv.h"
 
 #define SWEEP_OBJECTS 256 /* at most so many in one step */
+#define SWEEP_LATEST  (5 * NSEC_PER_SEC)
+#define SWEEP_MANY    20000 /* objects and contents */
 
 /* ---- namespaces ----------------------------------------------------------------------------- */
 
@@ -22,14 +25,14 @@ int pfs_kv_ns_create(struct pfs_sql_conn *c, const char *name, uint64_t root, ui
 {
 	int64_t ret;
 
-	ret = pfs_sql_run(c, KV_NS_ADD, "it", (int64_t)root, name, strlen(name));
+	ret = pfs_sql_write(c, KV_NS_ADD, "it", (int64_t)root, name, strlen(name));
 	if (ret >= 0)
-		ret = pfs_sql_run(c, KV_OBJECT_ADD, "iiiiiiiiiii", (int64_t)root, (int64_t)root,
-				  (int64_t)(S_IFDIR | mode), (int64_t)uid, (int64_t)gid, INT64_C(2),
-				  INT64_C(0), INT64_C(0), INT64_C(0), now, now);
+		ret = pfs_sql_write(c, KV_OBJECT_ADD, "iiiiiiiiiii", (int64_t)root, (int64_t)root,
+				    (int64_t)(S_IFDIR | mode), (int64_t)uid, (int64_t)gid,
+				    INT64_C(2), INT64_C(0), INT64_C(0), INT64_C(0), now, now);
 	if (ret >= 0)
-		ret = pfs_sql_run(c, KV_DIR_ADD, "iiit", (int64_t)root, (int64_t)root,
-				  (int64_t)root, "", (size_t)0);
+		ret = pfs_sql_write(c, KV_DIR_ADD, "iiit", (int64_t)root, (int64_t)root,
+				    (int64_t)root, "", (size_t)0);
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -47,13 +50,13 @@ int pfs_kv_ns_remove(struct pfs_kv *kv, struct pfs_sql_conn *c, const char *name
 		return ret < 0 ? (int)ret : -ENOTEMPTY;
 	ret = pfs_kv_getattr(kv, c, ns, root, &o);
 	if (!ret)
-		ret = pfs_sql_run(c, KV_XATTRS_DEL, "i", (int64_t)root);
+		ret = pfs_sql_write(c, KV_XATTRS_DEL, "i", (int64_t)root);
 	if (ret >= 0)
-		ret = pfs_sql_run(c, KV_DIR_DEL, "i", (int64_t)root);
+		ret = pfs_sql_write(c, KV_DIR_DEL, "i", (int64_t)root);
 	if (ret >= 0)
-		ret = pfs_sql_run(c, KV_OBJECT_DEL, "i", (int64_t)root);
+		ret = pfs_sql_write(c, KV_OBJECT_DEL, "i", (int64_t)root);
 	if (ret >= 0)
-		ret = pfs_sql_run(c, KV_NS_DEL, "i", (int64_t)ns);
+		ret = pfs_sql_write(c, KV_NS_DEL, "i", (int64_t)ns);
 	if (ret >= 0 && kv->shared)
 		ret = pfs_kv_change_add(kv, c, KV_CHANGE_GONE, 0, root, PFS_BYTES(""));
 	return ret < 0 ? (int)ret : 0;
@@ -66,8 +69,8 @@ int pfs_kv_session_add(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t id,
 {
 	int64_t ret;
 
-	ret = pfs_sql_run(c, KV_SESSION_ADD, "iiiit", (int64_t)id, pfs_now_ns(), self->pid,
-			  self->started, self->host, strlen(self->host));
+	ret = pfs_sql_write(c, KV_SESSION_ADD, "iiiit", (int64_t)id, pfs_now_ns(), self->pid,
+			    self->started, self->host, strlen(self->host));
 	if (ret >= 0)
 		kv->session = id;
 	return ret < 0 ? (int)ret : 0;
@@ -80,19 +83,45 @@ int pfs_kv_session_beat(struct pfs_kv *kv, struct pfs_sql_conn *c)
 	ret = pfs_sql_run(c, KV_SESSION_BEAT, "ii", (int64_t)kv->session, pfs_now_ns());
 	if (ret == 0)
 		return -ESTALE;
-	if (ret > 0 && kv->shared)
+	if (ret > 0 && !kv->eager && kv->shared)
 		ret = pfs_kv_change_add(kv, c, KV_CHANGE_NONE, 0, 0, PFS_BYTES(""));
 	return ret < 0 ? (int)ret : 0;
 }
 
-int pfs_kv_session_count(struct pfs_sql_conn *c, unsigned *out)
+int pfs_kv_session_count(struct pfs_kv *kv, struct pfs_sql_conn *c, unsigned *out, bool *own)
 {
-	int64_t n = 0;
-	int ret = pfs_sql_integer(c, KV_SESSION_COUNT, &n, "");
+	struct pfs_sql_query *q = NULL;
+	int ret;
 
-	if (ret == 1)
-		*out = (unsigned)n;
+	ret = pfs_sql_begin(c, KV_SESSION_COUNT, &q, "i", (int64_t)kv->session);
+	if (!ret)
+		ret = pfs_sql_step(c, q);
+	if (ret == 1) {
+		*out = (unsigned)c->driver->integer(q, 0);
+		if (own)
+			*own = c->driver->integer(q, 1) != 0;
+	}
+	pfs_sql_end(c, q);
 	return ret < 0 ? ret : 0;
+}
+
+char *pfs_kv_describe_host(void)
+{
+	char boot[64] = "", ns[64] = "", host[128] = "", text[300];
+	ssize_t n;
+	FILE *f;
+
+	f = fopen("/proc/sys/kernel/random/boot_id", "re");
+	if (f && !fgets(boot, sizeof(boot), f))
+		boot[0] = '\0';
+	if (f)
+		fclose(f);
+	boot[strcspn(boot, "\n")] = '\0';
+	n = readlink("/proc/self/ns/pid", ns, sizeof(ns) - 1);
+	ns[n > 0 ? n : 0] = '\0';
+	gethostname(host, sizeof(host) - 1);
+	snprintf(text, sizeof(text), "%s %s %s", host, boot, ns);
+	return strdup(text);
 }
 
 uint64_t pfs_kv_process_started(uint64_t pid)
@@ -120,10 +149,10 @@ uint64_t pfs_kv_process_started(uint64_t pid)
 	return started;
 }
 
-static bool session_dead(const struct pfs_kv_self *self, int64_t heartbeat, int64_t pid,
-			 int64_t started, struct pfs_bytes host)
+static bool session_dead(const struct pfs_kv *kv, const struct pfs_kv_self *self, int64_t silent,
+			 int64_t pid, int64_t started, struct pfs_bytes host)
 {
-	if (pfs_now_ns() - heartbeat > PFS_KV_LEASE)
+	if (silent > kv->lease)
 		return true;
 	return pfs_bytes_eq(host, pfs_bytes_str(self->host)) &&
 	       pfs_kv_process_started((uint64_t)pid) != (uint64_t)started;
@@ -137,10 +166,10 @@ int pfs_kv_session_reap(struct pfs_kv *kv, struct pfs_sql_conn *c, const struct 
 	size_t i;
 	int ret;
 
-	ret = pfs_sql_begin(c, KV_SESSION_LIST, &q, "i", (int64_t)kv->session);
+	ret = pfs_sql_begin(c, KV_SESSION_LIST, &q, "ii", (int64_t)kv->session, pfs_now_ns());
 	while (!ret && (ret = pfs_sql_step(c, q)) == 1) {
 		ret = 0;
-		if (session_dead(self, c->driver->integer(q, 1), c->driver->integer(q, 2),
+		if (session_dead(kv, self, c->driver->integer(q, 1), c->driver->integer(q, 2),
 				 c->driver->integer(q, 3), c->driver->bytes(q, 4)))
 			ret = pfs_kv_ids_add(&ids, (uint64_t)c->driver->integer(q, 0));
 	}
@@ -160,8 +189,34 @@ int pfs_kv_session_end(struct pfs_sql_conn *c, uint64_t id)
 	size_t i;
 
 	for (i = 0; i < PFS_ARRAY_SIZE(steps) && ret >= 0; i++)
-		ret = pfs_sql_run(c, steps[i], "i", (int64_t)id);
+		ret = pfs_sql_write(c, steps[i], "i", (int64_t)id);
 	return ret < 0 ? (int)ret : 0;
+}
+
+int pfs_kv_session_shared(struct pfs_kv *kv, struct pfs_sql_conn *c, bool shared, bool *flushed)
+{
+	int err = 0;
+
+	if (shared && !kv->shared) {
+		err = pfs_kv_usage_flush(kv, c);
+		if (!err)
+			err = pfs_kv_orphans_flush(kv, c);
+		*flushed = true;
+	}
+	kv->shared = shared;
+	return err;
+}
+
+int pfs_kv_session_leave(struct pfs_kv *kv, struct pfs_sql_conn *c)
+{
+	int err;
+
+	err = pfs_kv_usage_flush(kv, c);
+	if (!err)
+		err = pfs_kv_orphans_flush(kv, c);
+	if (!err)
+		err = pfs_kv_end_ids(kv, c);
+	return err ? err : pfs_kv_session_end(c, kv->session);
 }
 
 /* ---- what nobody owns ----------------------------------------------------------------------- */
@@ -237,11 +292,11 @@ int pfs_kv_recover(struct pfs_kv *kv, struct pfs_sql_conn *c, bool scan)
 	if (!ret && kv->shared)
 		ret = last_change(c, &after);
 	if (!ret && objects.n > 0)
-		ret = pfs_sql_run(c, KV_ORPHANS_CLAIM, "i", (int64_t)kv->session);
+		ret = pfs_sql_write(c, KV_ORPHANS_CLAIM, "i", (int64_t)kv->session);
 	if (ret >= 0 && scan)
-		ret = pfs_sql_run(c, KV_USAGE_CLEAR, "");
+		ret = pfs_sql_write(c, KV_USAGE_CLEAR, "");
 	if (ret >= 0 && scan)
-		ret = pfs_sql_run(c, KV_USAGE_SCAN, "");
+		ret = pfs_sql_write(c, KV_USAGE_SCAN, "");
 	if (ret >= 0) {
 		pthread_mutex_lock(&kv->lock);
 		if (scan)
@@ -275,8 +330,8 @@ int pfs_kv_usage_flush(struct pfs_kv *kv, struct pfs_sql_conn *c)
 	pthread_mutex_unlock(&kv->lock);
 	for (i = 0; i < n && ret >= 0; i++)
 		if (usage[i].objects != 0 || usage[i].bytes != 0)
-			ret = pfs_sql_run(c, KV_USAGE_ADD, "iiii", (int64_t)usage[i].ns,
-					  (int64_t)kv->session, usage[i].objects, usage[i].bytes);
+			ret = pfs_sql_write(c, KV_USAGE_ADD, "iiii", (int64_t)usage[i].ns,
+					    (int64_t)kv->session, usage[i].objects, usage[i].bytes);
 	free(usage);
 	if (ret >= 0)
 		ret = pfs_kv_dirtimes_flush(kv, c);
@@ -304,7 +359,8 @@ int pfs_kv_orphans_flush(struct pfs_kv *kv, struct pfs_sql_conn *c)
 		ret = pfs_kv_ids_add(&ids, kv->parked.v[i].id);
 	pthread_mutex_unlock(&kv->lock);
 	for (i = 0; i < ids.n && ret >= 0; i++)
-		ret = pfs_sql_run(c, KV_ORPHAN_ADD, "ii", (int64_t)ids.v[i], (int64_t)kv->session);
+		ret = pfs_sql_write(c, KV_ORPHAN_ADD, "ii", (int64_t)ids.v[i],
+				    (int64_t)kv->session);
 	free(ids.v);
 	return ret < 0 ? (int)ret : 0;
 }
@@ -319,6 +375,20 @@ size_t pfs_kv_sweepable(struct pfs_kv *kv)
 	n = kv->orphans.n + kv->contents.n;
 	pthread_mutex_unlock(&kv->lock);
 	return n;
+}
+
+bool pfs_kv_sweep_time(struct pfs_kv *kv, uint64_t committed, struct pfs_kv_house *h)
+{
+	size_t waiting = pfs_kv_sweepable(kv);
+	bool quiet = committed == h->committed;
+
+	h->committed = committed;
+	if (waiting == 0)
+		h->since = 0;
+	else if (h->since == 0)
+		h->since = pfs_monotonic_ns();
+	return waiting > 0 &&
+	       (quiet || waiting > SWEEP_MANY || pfs_monotonic_ns() - h->since > SWEEP_LATEST);
 }
 
 /* Take the next orphan that may go: one that is held is parked until its release. */
@@ -393,12 +463,12 @@ static int sweep_object(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t id, 
 			ret = o.a.stored > 0 ? sweep_chunks(c, o.content, budget) : 1;
 		if (ret != 1 || elsewhere)
 			return ret < 0 ? (int)ret : 0;
-		ret = pfs_sql_run(c, KV_XATTRS_DEL, "i", (int64_t)id);
+		ret = pfs_sql_write(c, KV_XATTRS_DEL, "i", (int64_t)id);
 		if (ret >= 0)
-			ret = pfs_sql_run(c, KV_OBJECT_DEL, "i", (int64_t)id);
+			ret = pfs_sql_write(c, KV_OBJECT_DEL, "i", (int64_t)id);
 	}
 	if (ret >= 0)
-		ret = pfs_sql_run(c, KV_ORPHAN_DEL, "i", (int64_t)id);
+		ret = pfs_sql_write(c, KV_ORPHAN_DEL, "i", (int64_t)id);
 	return ret < 0 ? (int)ret : 1;
 }
 
@@ -419,7 +489,7 @@ int pfs_kv_sweep_step(struct pfs_kv *kv, struct pfs_sql_conn *c, struct pfs_kv_s
 		ret = sweep_chunks(c, content, &budget);
 		if (ret == 1) {
 			s->contents.v[s->contents.n - 1].done = true;
-			ret = (int)pfs_sql_run(c, KV_STAGED_DEL, "i", (int64_t)content);
+			ret = (int)pfs_sql_write(c, KV_STAGED_DEL, "i", (int64_t)content);
 		}
 		if (ret < 0)
 			return ret;
@@ -467,26 +537,21 @@ bool pfs_kv_sweep_done(struct pfs_kv *kv, struct pfs_kv_sweep *s, bool committed
 
 /* ---- locks ---------------------------------------------------------------------------------- */
 
-/* Positions are kept in signed columns, in the same order. */
-static int64_t lock_pos(uint64_t pos)
-{
-	return (int64_t)(pos ^ (UINT64_C(1) << 63));
-}
-
 static uint64_t lock_unpos(int64_t pos)
 {
 	return (uint64_t)pos ^ (UINT64_C(1) << 63);
 }
 
+/* -EAGAIN and whose lock it is, 0: free, or -errno. */
 static int lock_conflict(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t id,
-			 const struct pfs_lock *lock, struct pfs_lock *conflict)
+			 const struct pfs_lock *lock, struct pfs_lock *conflict, uint64_t *whose)
 {
 	struct pfs_sql_query *q = NULL;
 	int ret;
 
 	ret = pfs_sql_begin(c, KV_LOCK_CONFLICT, &q, "iiiiii", (int64_t)id, (int64_t)kv->session,
-			    (int64_t)lock->owner, lock_pos(lock->start), lock_pos(lock->end),
-			    (int64_t)lock->mode);
+			    (int64_t)lock->owner, pfs_kv_lock_pos(lock->start),
+			    pfs_kv_lock_pos(lock->end), (int64_t)lock->mode);
 	if (!ret)
 		ret = pfs_sql_step(c, q);
 	if (ret == 1) {
@@ -494,10 +559,49 @@ static int lock_conflict(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t id,
 		conflict->start = lock_unpos(c->driver->integer(q, 1));
 		conflict->end = lock_unpos(c->driver->integer(q, 2));
 		conflict->mode = (enum pfs_lock_mode)c->driver->integer(q, 3);
+		*whose = (uint64_t)c->driver->integer(q, 4);
 		ret = -EAGAIN;
 	}
 	pfs_sql_end(c, q);
 	return ret;
+}
+
+#define TELL_AGAIN (50 * 1000000LL)
+
+/* A refusal of a lock on `id`: is it to be told, or was it a moment ago? */
+static bool lock_tell(struct pfs_kv *kv, uint64_t id)
+{
+	int64_t now = pfs_monotonic_ns();
+	struct pfs_kv_told *t;
+	bool tell = true;
+	size_t i;
+
+	pthread_mutex_lock(&kv->lock);
+	for (i = 0; i < PFS_ARRAY_SIZE(kv->told); i++)
+		if (kv->told[i].id == id)
+			break;
+	if (i == PFS_ARRAY_SIZE(kv->told))
+		i = kv->ntold++ % PFS_ARRAY_SIZE(kv->told);
+	else
+		tell = now - kv->told[i].at >= TELL_AGAIN;
+	t = &kv->told[i];
+	if (tell)
+		*t = (struct pfs_kv_told){.id = id, .at = now};
+	pthread_mutex_unlock(&kv->lock);
+	return tell;
+}
+
+/* Refused: the session in the way is told. */
+static int lock_refused(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t id, uint64_t whose,
+			bool *tell)
+{
+	int err;
+
+	*tell = whose != kv->session && lock_tell(kv, id);
+	if (!*tell)
+		return -EAGAIN;
+	err = pfs_kv_change_add(kv, c, KV_CHANGE_LOCK, whose, id, PFS_BYTES(""));
+	return err ? err : -EAGAIN;
 }
 
 struct lock_ranges {
@@ -558,27 +662,31 @@ static int lock_others(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t id,
 }
 
 int pfs_kv_lock(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t id,
-		const struct pfs_lock *lock, struct pfs_lock *conflict)
+		const struct pfs_lock *lock, struct pfs_lock *conflict, bool *tell)
 {
-	int64_t first = lock_pos(lock->start), last = lock_pos(lock->end), ret = 0;
+	uint64_t whose = 0;
+	int64_t first = pfs_kv_lock_pos(lock->start), last = pfs_kv_lock_pos(lock->end), ret = 0;
 	struct lock_ranges ranges = {0};
 	struct pfs_kv_object o;
 	size_t i;
 
+	*tell = false;
 	ret = pfs_kv_getattr(kv, c, ns, id, &o);
 	if (!ret && lock->mode != PFS_LOCK_NONE)
-		ret = lock_conflict(kv, c, id, lock, conflict);
+		ret = lock_conflict(kv, c, id, lock, conflict, &whose);
+	if (ret == -EAGAIN)
+		return lock_refused(kv, c, id, whose, tell);
 	if (!ret)
 		ret = lock_others(kv, c, id, lock, &first, &last, &ranges);
 	if (!ret && lock->mode != PFS_LOCK_NONE)
 		ret = lock_ranges_add(&ranges, first, last, (int64_t)lock->mode);
 	if (!ret)
-		ret = pfs_sql_run(c, KV_LOCK_DEL, "iii", (int64_t)id, (int64_t)kv->session,
-				  (int64_t)lock->owner);
+		ret = pfs_sql_write(c, KV_LOCK_DEL, "iii", (int64_t)id, (int64_t)kv->session,
+				    (int64_t)lock->owner);
 	for (i = 0; i < ranges.n && ret >= 0; i++)
-		ret = pfs_sql_run(c, KV_LOCK_ADD, "iiiiii", (int64_t)id, (int64_t)kv->session,
-				  (int64_t)lock->owner, ranges.v[i].first, ranges.v[i].last,
-				  ranges.v[i].mode);
+		ret = pfs_sql_write(c, KV_LOCK_ADD, "iiiiii", (int64_t)id, (int64_t)kv->session,
+				    (int64_t)lock->owner, ranges.v[i].first, ranges.v[i].last,
+				    ranges.v[i].mode);
 	if (ret >= 0 && kv->shared)
 		ret = pfs_kv_change_add(kv, c, KV_CHANGE_NONE, 0, 0, PFS_BYTES(""));
 	free(ranges.v);

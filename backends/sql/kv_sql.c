@@ -1,14 +1,11 @@
 /*
  * The statements of the own schema, in the order of enum pfs_kv_stmt. They are written once, in
- * what SQLite and PostgreSQL both understand; ?NNN are parameters. No statement raises for an
- * expected outcome.
+ * what SQLite and PostgreSQL both understand, but for the few that backends/postgres/statements.c has
+ * in its own words; ?NNN are parameters. No statement raises for an expected outcome.
  */
 #include "backends/sql/kv.h"
 
-/* What pfs_kv_row_object() reads. */
-#define OBJECT                                                                                     \
-	"o.id, o.mode, o.uid, o.gid, o.nlink, o.rdev, o.size, o.stored, o.version, "               \
-	"o.content_version, o.mtime, o.ctime, o.btime, o.content, o.ns"
+#define OBJECT PFS_KV_OBJECT
 
 const char *const pfs_kv_sql[KV_STMT_COUNT] = {
 	[KV_LOOKUP] = "SELECT " OBJECT ", e.seq FROM persistfs_entries e"
@@ -63,7 +60,7 @@ const char *const pfs_kv_sql[KV_STMT_COUNT] = {
 			       " persistfs_chunks WHERE key BETWEEN ?1 AND ?2 ORDER BY key"
 			       " LIMIT ?3)",
 	[KV_CHUNKS_NEXT] = "SELECT key, length(data) FROM persistfs_chunks"
-			   " WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
+			   " WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT ?3",
 	[KV_XATTR_GET] = "SELECT value FROM persistfs_xattrs WHERE object = ?1 AND name = ?2",
 	[KV_XATTR_LIST] = "SELECT name FROM persistfs_xattrs WHERE object = ?1 ORDER BY name",
 	[KV_XATTR_ADD] = "INSERT INTO persistfs_xattrs(object, name, value) VALUES (?1, ?2, ?3)"
@@ -106,12 +103,14 @@ const char *const pfs_kv_sql[KV_STMT_COUNT] = {
 	[KV_USAGE_GET] = "SELECT total(objects), total(bytes) FROM persistfs_usage WHERE ns = ?1",
 	[KV_USAGE_ADD] = "INSERT INTO persistfs_usage(ns, session, objects, bytes)"
 			 " VALUES (?1, ?2, ?3, ?4) ON CONFLICT(ns, session) DO UPDATE SET"
-			 " objects = objects + excluded.objects, bytes = bytes + excluded.bytes",
+			 " objects = persistfs_usage.objects + excluded.objects,"
+			 " bytes = persistfs_usage.bytes + excluded.bytes",
 	[KV_USAGE_FOLD] = "INSERT INTO persistfs_usage(ns, session, objects, bytes)"
 			  " SELECT ns, 0, sum(objects), sum(bytes) FROM persistfs_usage"
 			  " WHERE session = ?1 GROUP BY ns"
 			  " ON CONFLICT(ns, session) DO UPDATE SET"
-			  " objects = objects + excluded.objects, bytes = bytes + excluded.bytes",
+			  " objects = persistfs_usage.objects + excluded.objects,"
+			  " bytes = persistfs_usage.bytes + excluded.bytes",
 	[KV_USAGE_FOLD_DEL] = "DELETE FROM persistfs_usage WHERE session = ?1",
 	[KV_USAGE_CLEAR] = "DELETE FROM persistfs_usage",
 	[KV_USAGE_SCAN] = "INSERT INTO persistfs_usage(ns, session, objects, bytes)"
@@ -122,8 +121,9 @@ const char *const pfs_kv_sql[KV_STMT_COUNT] = {
 			   " FROM persistfs_changes",
 	[KV_SESSION_BEAT] = "UPDATE persistfs_sessions SET heartbeat = ?2 WHERE id = ?1",
 	[KV_SESSION_DEL] = "DELETE FROM persistfs_sessions WHERE id = ?1",
-	[KV_SESSION_COUNT] = "SELECT count(*) FROM persistfs_sessions",
-	[KV_SESSION_LIST] = "SELECT id, heartbeat, pid, started, host FROM persistfs_sessions"
+	[KV_SESSION_COUNT] = "SELECT count(*), count(*) FILTER (WHERE id = ?1)"
+			     " FROM persistfs_sessions",
+	[KV_SESSION_LIST] = "SELECT id, ?2 - heartbeat, pid, started, host FROM persistfs_sessions"
 			    " WHERE id <> ?1",
 	[KV_SESSION_ACK] = "UPDATE persistfs_sessions SET acked = ?2 WHERE id = ?1",
 	[KV_SESSION_ACKED] = "SELECT min(acked) FROM persistfs_sessions WHERE id <> ?1",
@@ -136,7 +136,7 @@ const char *const pfs_kv_sql[KV_STMT_COUNT] = {
 	[KV_CHANGES_LAST] = "SELECT coalesce(max(seq), 0) FROM persistfs_changes",
 	[KV_CHANGES_TRIM] = "DELETE FROM persistfs_changes WHERE seq < ?1",
 	[KV_LOCK_CONFLICT] =
-		"SELECT owner, first, last, mode FROM persistfs_locks WHERE object = ?1"
+		"SELECT owner, first, last, mode, session FROM persistfs_locks WHERE object = ?1"
 		" AND NOT (session = ?2 AND owner = ?3) AND first <= ?5 AND last >= ?4"
 		" AND (mode = 2 OR ?6 = 2) ORDER BY first LIMIT 1",
 	[KV_LOCK_OWN] = "SELECT first, last, mode FROM persistfs_locks WHERE object = ?1"

@@ -79,7 +79,8 @@ int kv_touch_flush(struct pfs_kv_txn *t, uint64_t dir)
 				now = t->touched[k].now;
 			t->touched[k].flushed = t->batch;
 		}
-		ret = pfs_sql_run(t->c, KV_DIR_TOUCH, "iii", (int64_t)touch->dir, now, INT64_C(1));
+		ret = pfs_sql_write(t->c, KV_DIR_TOUCH, "iii", (int64_t)touch->dir, now,
+				    INT64_C(1));
 	}
 	return ret < 0 ? (int)ret : 0;
 }
@@ -144,10 +145,10 @@ void pfs_kv_undo(struct pfs_kv_txn *t, uint64_t ns, const struct pfs_kv_mark *ma
 int pfs_kv_change_add(struct pfs_kv *kv, struct pfs_sql_conn *c, enum pfs_kv_change type,
 		      uint64_t dir, uint64_t id, struct pfs_bytes name)
 {
-	int64_t ret = pfs_sql_run(c, KV_CHANGE_ADD, "iiiit", (int64_t)kv->session, (int64_t)type,
-				  (int64_t)dir, (int64_t)id, name.p ? name.p : "", name.len);
-
-	return ret < 0 ? (int)ret : 0;
+	if (type == KV_CHANGE_NONE && kv->eager)
+		return 0;
+	return pfs_sql_write(c, KV_CHANGE_ADD, "iiiit", (int64_t)kv->session, (int64_t)type,
+			     (int64_t)dir, (int64_t)id, name.p ? name.p : "", name.len);
 }
 
 int kv_change(struct pfs_kv_txn *t, enum pfs_kv_change type, uint64_t dir, uint64_t id,
@@ -165,7 +166,7 @@ int pfs_kv_txn_finish(struct pfs_kv_txn *t)
 	size_t i;
 
 	/* Alone, the times of directories wait until they can be written together. */
-	if (!t->kv->shared && pfs_kv_dirtimes_reserve(t->kv, t->ntouched))
+	if (!t->kv->shared && !t->kv->eager && pfs_kv_dirtimes_reserve(t->kv, t->ntouched))
 		return 0;
 	ret = kv_touch_flush(t, 0);
 	if (!t->kv->shared || ret < 0)
@@ -176,19 +177,15 @@ int pfs_kv_txn_finish(struct pfs_kv_txn *t)
 		struct pfs_kv_usage *u = &t->usage[i];
 
 		if (u->objects != 0 || u->bytes != 0)
-			ret = pfs_sql_run(t->c, KV_USAGE_ADD, "iiii", (int64_t)u->ns,
-					  (int64_t)t->kv->session, u->objects, u->bytes);
+			ret = pfs_sql_write(t->c, KV_USAGE_ADD, "iiii", (int64_t)u->ns,
+					    (int64_t)t->kv->session, u->objects, u->bytes);
 	}
 	t->nusage = 0;
 	for (i = 0; i < t->orphans.n && ret >= 0; i++)
-		ret = pfs_sql_run(t->c, KV_ORPHAN_ADD, "ii", (int64_t)t->orphans.v[i],
-				  (int64_t)t->kv->session);
-	if (ret >= 0 && t->orphans.n > 0) {
-		int64_t last = 0;
-
-		ret = pfs_sql_integer(t->c, KV_CHANGES_LAST, &last, "");
-		t->last_change = (uint64_t)last;
-	}
+		ret = pfs_sql_write(t->c, KV_ORPHAN_ADD, "ii", (int64_t)t->orphans.v[i],
+				    (int64_t)t->kv->session);
+	if (ret >= 0 && t->orphans.n > 0)
+		ret = pfs_sql_later(t->c, KV_CHANGES_LAST, &t->last_change, "");
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -229,7 +226,7 @@ void pfs_kv_txn_committed(struct pfs_kv_txn *t)
 		kv_usage_merge(kv, &t->usage[i]);
 	pthread_mutex_unlock(&kv->lock);
 	for (i = 0; i < t->orphans.n; i++)
-		pfs_kv_orphan(kv, &kv->orphans, t->orphans.v[i], t->last_change);
+		pfs_kv_orphan(kv, &kv->orphans, t->orphans.v[i], (uint64_t)t->last_change);
 	for (i = 0; i < t->contents.n; i++)
 		pfs_kv_orphan(kv, &kv->contents, t->contents.v[i], 0);
 }
@@ -264,10 +261,10 @@ int kv_object_put(struct pfs_kv_txn *t, const struct pfs_kv_object *o)
 	const struct pfs_attr *a = &o->a;
 	int64_t ret;
 
-	ret = pfs_sql_run(t->c, KV_OBJECT_PUT, "iiiiiiiiiiii", (int64_t)a->id, (int64_t)a->mode,
-			  (int64_t)a->uid, (int64_t)a->gid, (int64_t)a->nlink, (int64_t)a->size,
-			  (int64_t)a->stored, (int64_t)a->version, (int64_t)a->content_version,
-			  (int64_t)o->content, a->mtime, a->ctime);
+	ret = pfs_sql_write(t->c, KV_OBJECT_PUT, "iiiiiiiiiiii", (int64_t)a->id, (int64_t)a->mode,
+			    (int64_t)a->uid, (int64_t)a->gid, (int64_t)a->nlink, (int64_t)a->size,
+			    (int64_t)a->stored, (int64_t)a->version, (int64_t)a->content_version,
+			    (int64_t)o->content, a->mtime, a->ctime);
 	if (ret >= 0 && S_ISDIR(a->mode))
 		ret = pfs_kv_ids_add(&t->dirs, a->id);
 	return ret < 0 ? (int)ret : 0;
@@ -340,8 +337,8 @@ static int kv_content_give_up(struct pfs_kv_txn *t, uint64_t content, uint64_t s
 
 	if (stored <= KV_DROP_NOW)
 		return pfs_kv_content_truncate(t->c, content, size, 0, &stored);
-	ret = pfs_sql_run(t->c, KV_STAGED_ADD, "iiii", (int64_t)content, INT64_C(0), (int64_t)size,
-			  (int64_t)stored);
+	ret = pfs_sql_write(t->c, KV_STAGED_ADD, "iiii", (int64_t)content, INT64_C(0),
+			    (int64_t)size, (int64_t)stored);
 	if (ret >= 0)
 		ret = pfs_kv_ids_add(&t->contents, content);
 	return ret < 0 ? (int)ret : 0;
@@ -672,8 +669,9 @@ static int op_stage(struct pfs_kv_txn *t, struct pfs_mutation *m)
 	err = pfs_kv_content_write(t->c, m->content, size, m->segs, m->nsegs, &stored);
 	if (err)
 		return err;
-	ret = pfs_sql_run(t->c, KV_STAGED_ADD, "iiii", (int64_t)m->content, (int64_t)t->kv->session,
-			  (int64_t)(end > size ? end : size), (int64_t)stored);
+	ret = pfs_sql_write(t->c, KV_STAGED_ADD, "iiii", (int64_t)m->content,
+			    (int64_t)t->kv->session, (int64_t)(end > size ? end : size),
+			    (int64_t)stored);
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -698,7 +696,7 @@ static int op_publish(struct pfs_kv_txn *t, struct pfs_mutation *m, int64_t now)
 		err = pfs_kv_content_truncate(t->c, m->content, size, m->size, &stored);
 	if (err)
 		return err;
-	ret = pfs_sql_run(t->c, KV_STAGED_DEL, "i", (int64_t)m->content);
+	ret = pfs_sql_write(t->c, KV_STAGED_DEL, "i", (int64_t)m->content);
 	if (ret < 0)
 		return (int)ret;
 	o.a.size = m->size;
@@ -728,8 +726,8 @@ static int op_staged_cut(struct pfs_kv_txn *t, struct pfs_mutation *m)
 		return (int)ret;
 	if (end >= size)
 		size = off;
-	ret = pfs_sql_run(t->c, KV_STAGED_ADD, "iiii", (int64_t)m->content, (int64_t)t->kv->session,
-			  (int64_t)size, (int64_t)stored);
+	ret = pfs_sql_write(t->c, KV_STAGED_ADD, "iiii", (int64_t)m->content,
+			    (int64_t)t->kv->session, (int64_t)size, (int64_t)stored);
 	return ret < 0 ? (int)ret : 0;
 }
 
@@ -740,7 +738,7 @@ static int op_discard(struct pfs_kv_txn *t, struct pfs_mutation *m)
 
 	if (ret <= 0)
 		return ret < 0 ? (int)ret : -ENOENT;
-	ret = pfs_sql_run(t->c, KV_STAGED_DEL, "i", (int64_t)m->content);
+	ret = pfs_sql_write(t->c, KV_STAGED_DEL, "i", (int64_t)m->content);
 	return ret < 0 ? (int)ret : kv_content_give_up(t, m->content, size, stored);
 }
 

@@ -31,6 +31,15 @@ struct pfs_sql_driver {
 	void (*end)(struct pfs_sql_conn *c, struct pfs_sql_query *q); /* NULL: no-op */
 	/* Rows changed by the statement that was last run to its end. */
 	int64_t (*changes)(struct pfs_sql_conn *c);
+	/*
+	 * NULL, or: run a statement whose outcome is not needed now. It may be queued; then a
+	 * failure is told by whatever next waits on the connection, COMMIT at the latest. What is
+	 * bound is copied. 0 or -errno.
+	 */
+	int (*write)(struct pfs_sql_conn *c, unsigned stmt, const char *types, va_list ap);
+	/* NULL, or as write, for one integer: *out has it when what was queued has been answered. */
+	int (*later)(struct pfs_sql_conn *c, unsigned stmt, int64_t *out, const char *types,
+		     va_list ap);
 };
 
 /* What an engine's connection embeds. */
@@ -44,6 +53,17 @@ int pfs_sql_begin(struct pfs_sql_conn *c, unsigned stmt, struct pfs_sql_query **
 int64_t pfs_sql_run(struct pfs_sql_conn *c, unsigned stmt, const char *types, ...);
 /* The first column of the first row: 1 and *out, 0 (no row), or -errno. NULL counts as 0. */
 int pfs_sql_integer(struct pfs_sql_conn *c, unsigned stmt, int64_t *out, const char *types, ...);
+
+/* As pfs_sql_run, where the outcome is not needed: queued where the driver can. 0 or -errno. */
+int pfs_sql_write(struct pfs_sql_conn *c, unsigned stmt, const char *types, ...);
+/* As pfs_sql_integer; *out is valid after the next answer, COMMIT's at the latest. 0 or -errno. */
+int pfs_sql_later(struct pfs_sql_conn *c, unsigned stmt, int64_t *out, const char *types, ...);
+
+/* Does it cost a round trip to learn how many rows a statement changed? Then look first. */
+static inline bool pfs_sql_queues(const struct pfs_sql_conn *c)
+{
+	return c->driver->write != NULL;
+}
 
 static inline int pfs_sql_step(struct pfs_sql_conn *c, struct pfs_sql_query *q)
 {

@@ -138,7 +138,7 @@ static int log_grown(void *arg, sqlite3 *db, const char *name, int frames)
 	(void)name;
 	if (before / SQLITE_CHECKPOINT_AT != (unsigned)frames / SQLITE_CHECKPOINT_AT &&
 	    (unsigned)frames > before)
-		sqlite_wake(&b->house);
+		pfs_wake_up(&b->house);
 	return SQLITE_OK;
 }
 
@@ -199,7 +199,7 @@ static int open_log(struct sqlite_backend *b)
 	return -EIO;
 }
 
-static int register_session(struct sqlite_backend *b)
+int sqlite_session_register(struct sqlite_backend *b, uint64_t id)
 {
 	const struct pfs_kv_self self = {
 		.pid = getpid(),
@@ -208,11 +208,10 @@ static int register_session(struct sqlite_backend *b)
 	struct pfs_sql_conn *c = &b->conn->sql;
 	unsigned dead = 0, n = 1;
 	int64_t last = 0;
-	uint64_t id = 0;
 	int err;
 
 	b->kv.session = 0;
-	while (!pfs_kv_take_ids(&b->kv, 1, &id)) {
+	while (id == 0 && !pfs_kv_take_ids(&b->kv, 1, &id)) {
 		err = sqlite_reserve(b, 1);
 		if (err)
 			return err;
@@ -224,7 +223,7 @@ static int register_session(struct sqlite_backend *b)
 	if (!err)
 		err = pfs_kv_session_add(&b->kv, c, id, &self);
 	if (!err)
-		err = pfs_kv_session_count(c, &n);
+		err = pfs_kv_session_count(&b->kv, c, &n, NULL);
 	b->kv.shared = n > 1;
 	if (!err && b->kv.shared)
 		err = pfs_kv_change_add(&b->kv, c, KV_CHANGE_NONE, 0, 0, PFS_BYTES(""));
@@ -259,7 +258,7 @@ static int open_all(struct sqlite_backend *b, struct pfs_msg *msg)
 	if (!err && !b->readonly)
 		err = sqlite_conn_open(b, SQLITE_OPEN_READWRITE, 256, NULL, &b->ckpt);
 	if (!err && !b->readonly)
-		err = register_session(b);
+		err = sqlite_session_register(b, 0);
 	if (!err && !b->readonly)
 		err = open_log(b);
 	if (!err)
@@ -297,22 +296,24 @@ static int end_session(struct sqlite_backend *b, struct sqlite_conn *c, void *ar
 	int err;
 
 	(void)arg;
-	err = pfs_kv_usage_flush(&b->kv, &c->sql);
 	b->flushed_usage = true;
-	if (!err)
-		err = pfs_kv_orphans_flush(&b->kv, &c->sql);
-	if (!err)
-		err = pfs_kv_end_ids(&b->kv, &c->sql);
-	if (!err)
-		err = pfs_kv_session_end(&c->sql, b->kv.session);
+	err = pfs_kv_session_leave(&b->kv, &c->sql);
 	if (!err && b->kv.shared)
 		err = pfs_kv_change_add(&b->kv, &c->sql, KV_CHANGE_NONE, 0, 0, PFS_BYTES(""));
 	return err;
 }
 
+/* What other sessions left, and what their holds had kept. */
+static int recover_left(struct sqlite_backend *b, struct sqlite_conn *c, void *arg)
+{
+	(void)arg;
+	return pfs_kv_recover(&b->kv, &c->sql, false);
+}
+
 void sqlite_file_close(struct sqlite_backend *b, bool keep_log)
 {
 	if (sqlite_is_open(b) && !keep_log && !b->readonly) {
+		(void)sqlite_txn(b, recover_left, NULL);
 		sqlite_sweep(b, pfs_monotonic_ns() + 2 * NSEC_PER_SEC);
 		sqlite_txn(b, end_session, NULL);
 	}
@@ -336,7 +337,7 @@ bool sqlite_file_same(struct sqlite_backend *b)
 		    st.st_size > 0;
 
 	if (!same && !__atomic_exchange_n(&b->moved, true, __ATOMIC_RELAXED))
-		sqlite_wake(&b->watch);
+		pfs_wake_up(&b->watch);
 	if (!same)
 		pfs_error_text_set("database file %s was removed, replaced or emptied", b->path);
 	return same;

@@ -432,20 +432,26 @@ static void sq_release(struct pfs_store *base, uint64_t id)
 	struct sqlite_backend *b = sqlite_of(base->backend);
 
 	if (pfs_kv_unhold(&b->kv, id))
-		sqlite_wake(&b->house);
+		pfs_wake_up(&b->house);
 }
 
 struct lock_work {
 	uint64_t ns, id;
 	const struct pfs_lock *lock;
 	struct pfs_lock *conflict;
+	int err;
 };
 
 static int lock_work(struct sqlite_backend *b, struct sqlite_conn *c, void *arg)
 {
 	struct lock_work *w = arg;
+	bool tell = false;
 
-	return pfs_kv_lock(&b->kv, &c->sql, w->ns, w->id, w->lock, w->conflict);
+	w->err = pfs_kv_lock(&b->kv, &c->sql, w->ns, w->id, w->lock, w->conflict, &tell);
+	/* Before another transaction can find that the session was ended. */
+	if (!w->err && w->lock->mode != PFS_LOCK_NONE)
+		__atomic_store_n(&b->has_locks, true, __ATOMIC_RELEASE);
+	return w->err == -EAGAIN && tell ? 0 : w->err;
 }
 
 static int sq_lock(struct pfs_store *base, uint64_t id, const struct pfs_lock *lock,
@@ -461,7 +467,7 @@ static int sq_lock(struct pfs_store *base, uint64_t id, const struct pfs_lock *l
 		return err;
 	err = sqlite_txn(b, lock_work, &work);
 	leave(b);
-	return err;
+	return err ? err : work.err;
 }
 
 /* ---- how it is ------------------------------------------------------------------------------ */
@@ -474,9 +480,24 @@ static int sq_heartbeat(struct pfs_backend *base)
 	err = enter(b);
 	if (err)
 		return err;
-	err = __atomic_load_n(&b->declared_dead, __ATOMIC_RELAXED) ? -ESTALE : sqlite_beat(b);
+	err = sqlite_beat(b);
+	if (__atomic_exchange_n(&b->declared_dead, false, __ATOMIC_ACQ_REL))
+		err = -ESTALE;
 	leave(b);
 	return err;
+}
+
+static int sq_catch_up(struct pfs_backend *base)
+{
+	struct sqlite_backend *b = sqlite_of(base);
+	int err;
+
+	err = enter(b);
+	if (err)
+		return err;
+	sqlite_catch_up(b);
+	leave(b);
+	return 0;
 }
 
 static unsigned sq_sessions(struct pfs_backend *base)
@@ -508,10 +529,6 @@ static void sq_health(struct pfs_backend *base, struct pfs_health *out)
 	out->ok = sqlite_is_open(b) && out->why.text[0] == '\0';
 	if (!out->ok && out->why.text[0] == '\0')
 		pfs_msg_set(&out->why, "database %s is not open", b->path);
-	if (out->ok && __atomic_load_n(&b->declared_dead, __ATOMIC_RELAXED)) {
-		out->ok = false;
-		pfs_msg_set(&out->why, "this session was declared dead by another; mount again");
-	}
 	if (b->volatile_fs)
 		pfs_msg_set(&out->durable, "%s is on a file system in memory", b->path);
 	if (b->readonly)
@@ -607,8 +624,8 @@ static void sq_free(struct pfs_backend *base)
 	if (sqlite_is_open(b))
 		sqlite_file_close(b, !sqlite_file_same(b));
 	sqlite_write_release(b);
-	sqlite_wake_release(&b->watch);
-	sqlite_wake_release(&b->house);
+	pfs_wake_release(&b->watch);
+	pfs_wake_release(&b->house);
 	pfs_pool_release(&b->pool);
 	pfs_kv_release(&b->kv);
 	pthread_rwlock_destroy(&b->gate);
@@ -658,32 +675,13 @@ static const struct pfs_backend_ops sqlite_ops = {
 	.lock = sq_lock,
 	.heartbeat = sq_heartbeat,
 	.sessions = sq_sessions,
+	.catch_up = sq_catch_up,
 	.usage = sq_usage,
 	.statfs = sq_statfs,
 	.health = sq_health,
 	.connections = sq_connections,
 	.maintain = sq_maintain,
 };
-
-/* Host, boot and pid namespace: where a pid means the same process. */
-static char *describe_host(void)
-{
-	char boot[64] = "", ns[64] = "", host[128] = "", text[300];
-	ssize_t n;
-	FILE *f;
-
-	f = fopen("/proc/sys/kernel/random/boot_id", "re");
-	if (f && !fgets(boot, sizeof(boot), f))
-		boot[0] = '\0';
-	if (f)
-		fclose(f);
-	boot[strcspn(boot, "\n")] = '\0';
-	n = readlink("/proc/self/ns/pid", ns, sizeof(ns) - 1);
-	ns[n > 0 ? n : 0] = '\0';
-	gethostname(host, sizeof(host) - 1);
-	snprintf(text, sizeof(text), "%s %s %s", host, boot, ns);
-	return strdup(text);
-}
 
 /*
  * Before SQLite is first used: every connection has one user at a time, and nobody asks for
@@ -721,7 +719,7 @@ static int sq_create(const char *name, const struct pfs_option_set *set, struct 
 	b->timeout = pfs_option_get(set, "timeout")->num;
 	b->retry_timeout = pfs_option_get(set, "retry_timeout")->num;
 	b->path = strdup(pfs_option_get(set, "path")->str);
-	b->host = describe_host();
+	b->host = pfs_kv_describe_host();
 	pfs_buf_printf(&wal, "%s-wal", b->path ? b->path : "");
 	b->wal_path = wal.data;
 	pthread_rwlockattr_init(&attr);
@@ -729,13 +727,15 @@ static int sq_create(const char *name, const struct pfs_option_set *set, struct 
 	pthread_rwlock_init(&b->gate, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&b->health_lock, NULL);
-	sqlite_wake_init(&b->watch);
-	sqlite_wake_init(&b->house);
+	pfs_wake_init(&b->watch);
+	pfs_wake_init(&b->house);
 	err = sqlite_write_init(b);
 	if (!err)
 		err = pfs_kv_init(&b->kv);
+	b->kv.lease = pfs_option_get(set, "lock_timeout")->num;
 	if (!err)
-		err = pfs_pool_init(&b->pool, &sqlite_pool_ops, b, b->pool_size, b->max_overflow);
+		err = pfs_pool_init(&b->pool, &sqlite_pool_ops, b, b->pool_size, b->max_overflow,
+				    0);
 	if (!err && (!b->path || !b->host || wal.failed))
 		err = -ENOMEM;
 	if (err) {
@@ -766,4 +766,5 @@ const struct pfs_engine pfs_sqlite_engine = {
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,
 	.options = sqlite_options,
 	.create = sq_create,
+	.schemes = "sqlite",
 };

@@ -22,6 +22,7 @@
 #include "backends/commit.h"
 #include "backends/pool.h"
 #include "backends/sql/kv.h"
+#include "backends/sql/wake.h"
 
 #define SQLITE_PAGE	     4096
 #define SQLITE_CHECKPOINT_AT 4000	 /* frames in the log: 16 MiB */
@@ -46,13 +47,6 @@ struct sqlite_conn {
 	sqlite3 *db;
 	sqlite3_stmt *stmts[SQLITE_STMT_COUNT]; /* prepared when first used */
 	bool broken;				/* close it instead of keeping it */
-};
-
-/* A thread that sleeps until something is to do. */
-struct sqlite_wake {
-	pthread_mutex_t lock;
-	pthread_cond_t cond; /* CLOCK_MONOTONIC */
-	bool asked, stop;
 };
 
 struct sqlite_backend {
@@ -98,9 +92,11 @@ struct sqlite_backend {
 	uint64_t committed; /* counts commits */
 	unsigned wal_frames;
 	unsigned sessions;
-	bool foreign; /* somebody else changed something: to be told */
-	bool moved;   /* the path names another file, or none */
-	bool declared_dead;
+	bool foreign;	    /* somebody else changed something: to be told */
+	bool moved;	    /* the path names another file, or none */
+	bool has_locks;	    /* a lock was granted to the session */
+	bool declared_dead; /* others ended the session; heartbeat has not told it yet */
+	bool revived;	    /* the session began anew: changes may have been missed */
 
 	pthread_mutex_t ckpt_lock;
 	pthread_mutex_t sync_lock;
@@ -109,11 +105,12 @@ struct sqlite_backend {
 	pthread_mutex_t health_lock;
 	struct pfs_msg trouble; /* guarded by health_lock; empty: none */
 
-	struct sqlite_wake watch, house;
+	struct pfs_wake watch, house;
 	pthread_t watch_thread, house_thread;
 	bool threads;
 	pthread_mutex_t drained_lock;
-	pthread_cond_t drained; /* the log became shorter */
+	pthread_mutex_t news_lock; /* one at a time reads what others changed, and tells it */
+	pthread_cond_t drained;	   /* the log became shorter */
 };
 
 struct sqlite_store {
@@ -167,6 +164,11 @@ extern const char *const sqlite_view_sql[];
 
 /* ---- file.c --------------------------------------------------------------------------------- */
 
+/*
+ * Register the session under `id` (0: a new one), in a transaction of its own; with the writing
+ * connection held or no threads running.
+ */
+int sqlite_session_register(struct sqlite_backend *b, uint64_t id);
 int sqlite_file_start(struct sqlite_backend *b, struct pfs_msg *msg);
 /* Close everything. keep_log as above. With the gate's write side held, or no threads running. */
 void sqlite_file_close(struct sqlite_backend *b, bool keep_log);
@@ -201,14 +203,15 @@ int sqlite_commit(struct sqlite_backend *b, struct sqlite_store *s, struct pfs_b
 int sqlite_sync(struct sqlite_backend *b);
 /* Has another connection written? Notes it for the watching thread. */
 bool sqlite_look(struct sqlite_backend *b);
+/* The changes were just read, up to what the connection sees: that need not be noticed again. */
+void sqlite_looked(struct sqlite_backend *b);
 
 /* ---- watch.c -------------------------------------------------------------------------------- */
 
-void sqlite_wake_init(struct sqlite_wake *w);
-void sqlite_wake_release(struct sqlite_wake *w);
+/* Tell now what others changed before. */
+void sqlite_catch_up(struct sqlite_backend *b);
 int sqlite_threads_start(struct sqlite_backend *b);
 void sqlite_threads_stop(struct sqlite_backend *b);
-void sqlite_wake(struct sqlite_wake *w);
 /* Sweep until nothing is left or `until` (monotonic ns) has passed. */
 int sqlite_sweep(struct sqlite_backend *b, int64_t until);
 /* Move the log into the database file as far as possible. */

@@ -28,6 +28,7 @@ int sqlite_write_init(struct sqlite_backend *b)
 	pthread_mutex_init(&b->ckpt_lock, NULL);
 	pthread_mutex_init(&b->sync_lock, NULL);
 	pthread_mutex_init(&b->drained_lock, NULL);
+	pthread_mutex_init(&b->news_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&b->drained, &attr);
@@ -40,6 +41,7 @@ void sqlite_write_release(struct sqlite_backend *b)
 	pfs_commit_release(&b->commit);
 	pthread_cond_destroy(&b->drained);
 	pthread_mutex_destroy(&b->drained_lock);
+	pthread_mutex_destroy(&b->news_lock);
 	pthread_mutex_destroy(&b->sync_lock);
 	pthread_mutex_destroy(&b->ckpt_lock);
 	pthread_cond_destroy(&b->writer.cond);
@@ -82,29 +84,20 @@ void sqlite_writer_put(struct sqlite_backend *b)
 
 /* ---- transactions --------------------------------------------------------------------------- */
 
-/*
- * Are other sessions registered now? When this one stops being alone, what it kept in memory goes
- * into the database with the transaction that runs.
- */
+/* Are other sessions registered now? Then what this one kept in memory while alone is written. */
 static int count_sessions(struct sqlite_backend *b, struct sqlite_conn *c)
 {
+	bool own = true;
 	unsigned n = 1;
-	bool shared;
 	int err;
 
-	err = pfs_kv_session_count(&c->sql, &n);
+	err = pfs_kv_session_count(&b->kv, &c->sql, &n, &own);
+	if (!err && !own && b->kv.session != 0)
+		err = -ESTALE; /* others ended it */
 	if (err)
 		return err;
-	shared = n > 1;
 	__atomic_store_n(&b->sessions, n > 0 ? n : 1, __ATOMIC_RELAXED);
-	if (shared && !b->kv.shared) {
-		err = pfs_kv_usage_flush(&b->kv, &c->sql);
-		if (!err)
-			err = pfs_kv_orphans_flush(&b->kv, &c->sql);
-		b->flushed_usage = true;
-	}
-	b->kv.shared = shared;
-	return err;
+	return pfs_kv_session_shared(&b->kv, &c->sql, n > 1, &b->flushed_usage);
 }
 
 /*
@@ -130,7 +123,7 @@ static bool data_moved(struct sqlite_backend *b)
 		b->recount = true;
 		b->kv.known_dir = 0;
 		__atomic_store_n(&b->foreign, true, __ATOMIC_RELEASE);
-		sqlite_wake(&b->watch);
+		pfs_wake_up(&b->watch);
 	}
 	return moved;
 }
@@ -142,6 +135,17 @@ bool sqlite_look(struct sqlite_backend *b)
 	/* Any read makes the connection notice. */
 	pfs_sql_integer(&b->conn->sql, SQLITE_STMT_DATA_VERSION, &ignored, "");
 	return data_moved(b);
+}
+
+void sqlite_looked(struct sqlite_backend *b)
+{
+	unsigned version = data_version(b);
+
+	if (version == b->data_version)
+		return;
+	b->data_version = version;
+	b->recount = true;
+	b->kv.known_dir = 0;
 }
 
 /* BEGIN IMMEDIATE, trying again while another program has the lock. */
@@ -156,16 +160,11 @@ static int begin_wait(struct sqlite_backend *b)
 	return err;
 }
 
-int sqlite_txn_begin(struct sqlite_backend *b)
+/* One try; -ESTALE: others ended the session. */
+static int txn_begin(struct sqlite_backend *b)
 {
 	int err;
 
-	if (b->readonly) {
-		pfs_error_text_set("%s is read-only", b->path);
-		return -EROFS;
-	}
-	if (!sqlite_file_same(b))
-		return -ESTALE;
 	err = begin_wait(b);
 	if (err)
 		return err;
@@ -176,6 +175,54 @@ int sqlite_txn_begin(struct sqlite_backend *b)
 	if (err)
 		sqlite_txn_rollback(b);
 	return err;
+}
+
+/*
+ * Others ended the session, which was silent for too long: it begins anew. Its locks are lost; if it
+ * had any, nothing is written until heartbeat has told that.
+ */
+static int revive(struct sqlite_backend *b)
+{
+	uint64_t id = b->kv.session;
+	int err;
+
+	err = sqlite_session_register(b, id);
+	if (err) {
+		b->kv.session = id;
+		return err;
+	}
+	pfs_log(PFS_LOG_WARN, "backend %s: this session was silent for too long and begins anew",
+		b->base.name);
+	if (__atomic_exchange_n(&b->has_locks, false, __ATOMIC_ACQ_REL))
+		__atomic_store_n(&b->declared_dead, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&b->revived, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&b->foreign, true, __ATOMIC_RELEASE);
+	pfs_wake_up(&b->watch);
+	return 0;
+}
+
+int sqlite_txn_begin(struct sqlite_backend *b)
+{
+	int err;
+
+	if (b->readonly) {
+		pfs_error_text_set("%s is read-only", b->path);
+		return -EROFS;
+	}
+	if (!sqlite_file_same(b))
+		return -ESTALE;
+	if (!__atomic_load_n(&b->declared_dead, __ATOMIC_ACQUIRE)) {
+		err = txn_begin(b);
+		if (err != -ESTALE)
+			return err;
+		err = revive(b);
+		if (err)
+			return err;
+	}
+	if (!__atomic_load_n(&b->declared_dead, __ATOMIC_ACQUIRE))
+		return txn_begin(b);
+	pfs_error_text_set("this session was silent for too long: others ended it");
+	return -ESTALE;
 }
 
 int sqlite_txn_commit(struct sqlite_backend *b)
@@ -378,7 +425,7 @@ static void wait_for_room(struct sqlite_backend *b)
 
 	if (__atomic_load_n(&b->wal_frames, __ATOMIC_RELAXED) < LOG_FRAMES_MAX)
 		return;
-	sqlite_wake(&b->house);
+	pfs_wake_up(&b->house);
 	pthread_mutex_lock(&b->drained_lock);
 	while (rc == 0 && __atomic_load_n(&b->wal_frames, __ATOMIC_RELAXED) >= LOG_FRAMES_MAX)
 		rc = pthread_cond_timedwait(&b->drained, &b->drained_lock, &ts);

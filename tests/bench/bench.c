@@ -51,6 +51,7 @@ struct outcome {
 struct bench {
 	struct side side[2];
 	struct bench_scale scale;
+	enum bench_kind kind;
 	unsigned rounds;
 	const char *only; /* run no phase but this and those it follows; NULL: all */
 	const char *tar;
@@ -414,7 +415,7 @@ static void report(const struct bench *b, const struct bench_phase *table, const
 		if (!wanted(b, p))
 			continue;
 		printf("| %s |", p->name);
-		print_result(&one[i], p->unit, p->target, true);
+		print_result(&one[i], p->unit, p->target[b->kind], true);
 		if (many)
 			print_result(&many[i], p->unit, 0, false);
 		printf(" %s |\n", p->means ? p->means : "");
@@ -442,18 +443,32 @@ static void bench_table(struct bench *b, const struct bench_phase *table, unsign
 /* ---- the command line ----------------------------------------------------------------------- */
 
 static const char usage[] =
-	"usage: bench [-r ROUNDS] [-q] [-o PHASE] [-t TABLE] LABEL MOUNT DIR LABEL MOUNT DIR TAR\n"
+	"usage: bench [-r ROUNDS] [-q] [-o PHASE] [-t TABLE] [-b DATABASE]\n"
+	"             LABEL MOUNT DIR LABEL MOUNT DIR TAR\n"
 	"       bench -g DIR\n"
 	"Runs the phases in the two directories DIR, which lie in the mounts MOUNT, and prints "
 	"the\n"
 	"ratio of their times: the first divided by the second. TAR has the tree that -g writes.\n"
-	"-q less work   -o this phase (and those that write) alone   -t micro or tools alone\n";
+	"-q less work   -o this phase (and those that write) alone   -t micro or tools alone\n"
+	"-b what the second one's database is: sqlite (default), postgres or redis\n";
+
+static enum bench_kind kind_of(const char *name)
+{
+	static const char *const names[BENCH_KINDS] = {"sqlite", "postgres", "redis"};
+	unsigned i;
+
+	for (i = 0; i < BENCH_KINDS; i++)
+		if (strcmp(name, names[i]) == 0)
+			return i;
+	fputs(usage, stderr);
+	exit(64);
+}
 
 static void options(struct bench *b, int argc, char **argv, const char **table)
 {
 	int c, s;
 
-	while ((c = getopt(argc, argv, "g:r:qo:t:h")) != -1) {
+	while ((c = getopt(argc, argv, "g:r:qo:t:b:h")) != -1) {
 		if (c == 'g') {
 			if (mkdir(optarg, 0755) || bench_tree(optarg))
 				die(optarg);
@@ -466,6 +481,8 @@ static void options(struct bench *b, int argc, char **argv, const char **table)
 			b->only = optarg;
 		} else if (c == 't') {
 			*table = optarg;
+		} else if (c == 'b') {
+			b->kind = kind_of(optarg);
 		} else {
 			fputs(usage, stderr);
 			exit(c == 'h' ? 0 : 64);

@@ -30,6 +30,9 @@ struct bench_client {
 
 enum bench_unit { BENCH_PER_OP, BENCH_MIB_PER_S };
 
+/* What the database is: the ratios that are wanted depend on it. */
+enum bench_kind { BENCH_SQLITE, BENCH_POSTGRES, BENCH_REDIS, BENCH_KINDS };
+
 struct bench_phase {
 	const char *name;
 	bool cold;	   /* the kernel forgets the mount's names, attributes and pages first */
@@ -37,7 +40,7 @@ struct bench_phase {
 	unsigned pause_ms; /* wait so long first */
 	unsigned repeat;   /* so often, each time as cold as `cold` says; 0: once */
 	enum bench_unit unit;
-	double target;	   /* ratio wanted with one client; 0: none */
+	double target[BENCH_KINDS]; /* ratio wanted with one client; 0: none */
 	const char *means; /* what holds when the last call of the operation has returned */
 	/* Not timed; NULL: nothing. Returns 0 or -1 with errno. */
 	int (*prepare)(struct bench_client *c);

@@ -298,7 +298,23 @@ static int prepare(struct worker *workers, struct pfs_backend *b, struct pfs_sto
 	return err;
 }
 
-static int open_backend(const char *type, const char *path, struct pfs_option_set *set,
+/* A connection string, NAME=VALUE, or PATH. */
+static int set_option(struct pfs_option_set *set, const char *arg, struct pfs_msg *msg)
+{
+	const char *eq = strchr(arg, '=');
+	char name[32];
+
+	if (strncmp(arg, "url=", 4) == 0)
+		return pfs_option_set_text(set, "url", arg + 4, msg);
+	if (strstr(arg, "://") || (strchr(arg, ' ') && pfs_option_find(set->table, "url")))
+		return pfs_option_set_text(set, "url", arg, msg);
+	if (!eq || arg[0] == '/' || eq - arg >= (ptrdiff_t)sizeof(name))
+		return pfs_option_set_text(set, "path", arg, msg);
+	snprintf(name, sizeof(name), "%.*s", (int)(eq - arg), arg);
+	return pfs_option_set_text(set, name, eq + 1, msg);
+}
+
+static int open_backend(const char *type, char **args, struct pfs_option_set *set,
 			struct pfs_backend **out, struct pfs_msg *msg)
 {
 	const struct pfs_engine *engine = pfs_engine_find(type);
@@ -313,8 +329,8 @@ static int open_backend(const char *type, const char *path, struct pfs_option_se
 	if (!options)
 		return -ENOMEM;
 	err = pfs_option_set_init(set, options);
-	if (!err && path)
-		err = pfs_option_set_text(set, "path", path, msg);
+	for (; !err && *args; args++)
+		err = set_option(set, *args, msg);
 	if (!err)
 		err = pfs_backend_new("bench", engine, set, out, msg);
 	return err ? err : pfs_backend_start(*out, msg);
@@ -363,11 +379,11 @@ int main(int argc, char **argv)
 	struct pfs_msg msg = {""};
 	int err;
 
-	if (argc < 2 || argc > 3) {
-		fprintf(stderr, "usage: engine TYPE [PATH]\n");
+	if (argc < 2) {
+		fprintf(stderr, "usage: engine TYPE [PATH | URL | OPTION=VALUE]...\n");
 		return 64;
 	}
-	err = open_backend(argv[1], argv[2], &set, &b, &msg);
+	err = open_backend(argv[1], argv + 2, &set, &b, &msg);
 	if (!err)
 		err = pfs_backend_open(b, "bench", true, &s, &msg);
 	if (!err)

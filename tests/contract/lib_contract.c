@@ -4,6 +4,9 @@
  */
 #include "tests/contract/lib_contract.h"
 
+#include "tests/contract/lib_postgres.h"
+#include "tests/contract/lib_redis.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -16,6 +19,10 @@
 
 const struct contract_engine contract_engines[] = {
 	{"memory", .file = false, .shared = false},
+	{"postgres", .shared = true, .server = "PERSISTFS_TEST_POSTGRES", .prepare = pq_prepare,
+	 .remove = pq_remove},
+	{"redis", .shared = true, .server = "PERSISTFS_TEST_REDIS", .prepare = rd_prepare,
+	 .remove = rd_remove},
 	{"sqlite", .file = true, .shared = true},
 	{NULL},
 };

@@ -740,6 +740,36 @@ static void sync_is_one_for_all_who_wait(void **state)
 	assert_int_equal(pfs_backend_sync(q->b), 0);
 }
 
+/* 0 or -errno of one mutation. */
+static int chmod_600(struct sq *q, uint64_t id)
+{
+	struct pfs_mutation m = m_setattr(id, PFS_SET_MODE, 0600);
+
+	return s_batch(q->s, &m, 1, NULL);
+}
+
+static void a_session_that_others_ended_begins_anew(void **state)
+{
+	struct sq *q = *state;
+	uint64_t id = sq_file(q, q->root, "f", "x", 1);
+	struct pfs_lock lock = {0, 0, UINT64_MAX, PFS_LOCK_EXCLUSIVE};
+	int64_t since = pfs_monotonic_ns();
+
+	sq_sql(q, "DELETE FROM persistfs_sessions");
+	assert_int_equal(chmod_600(q, id), 0); /* it had no locks: nobody needs to know */
+	assert_int_equal(sq_sql_int(q, "SELECT count(*) FROM persistfs_sessions"), 1);
+	sq_await(q, PFS_EVENT_ALL, 0, 0, "", since);
+	assert_int_equal(pfs_store_lock(q->s, id, &lock, NULL), 0);
+	sq_sql(q, "DELETE FROM persistfs_locks");
+	sq_sql(q, "DELETE FROM persistfs_sessions");
+	assert_int_equal(chmod_600(q, id), -ESTALE);
+	assert_int_equal(chmod_600(q, id), -ESTALE);
+	assert_int_equal(pfs_backend_heartbeat(q->b), -ESTALE);
+	assert_int_equal(pfs_backend_heartbeat(q->b), 0);
+	assert_int_equal(chmod_600(q, id), 0);
+	assert_int_equal(pfs_store_lock(q->s, id, &lock, NULL), 0);
+}
+
 #define T(fn)	 cmocka_unit_test_setup_teardown(fn, sq_setup, sq_teardown)
 #define COLD(fn) cmocka_unit_test_setup_teardown(fn, sq_setup_cold, sq_teardown)
 
@@ -771,6 +801,7 @@ int main(int argc, char **argv)
 		T(readers_beside_writers_see_whole_values),
 		T(the_log_stays_bounded),
 		T(sync_is_one_for_all_who_wait),
+		T(a_session_that_others_ended_begins_anew),
 	};
 
 	if (argc > 1)

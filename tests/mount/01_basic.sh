@@ -1,6 +1,7 @@
 #!/bin/bash
 # The first minutes: write, read, list, remove, and all of it again after a remount.
 # time limit: 60 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

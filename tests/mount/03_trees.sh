@@ -1,6 +1,7 @@
 #!/bin/bash
 # Real trees: copied in, compared, and compared again after a remount.
 # time limit: 400 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

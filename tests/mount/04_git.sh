@@ -1,6 +1,7 @@
 #!/bin/bash
 # A git repository that lives on the mount.
 # time limit: 180 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

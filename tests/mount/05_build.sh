@@ -1,6 +1,7 @@
 #!/bin/bash
 # Untar, configure, build and run a small C program on the mount.
 # time limit: 120 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

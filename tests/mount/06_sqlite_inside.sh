@@ -1,6 +1,7 @@
 #!/bin/bash
 # A SQLite database kept on the mount: its locking and its journal work there.
 # time limit: 180 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

@@ -1,6 +1,7 @@
 #!/bin/bash
 # rsync -a twice: the second run has nothing to do, also after a remount.
 # time limit: 120 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin
@@ -13,7 +14,9 @@ mkdir -p "$T/tree/sub/empty"
 tar -C /usr/include -T "$T/list" -cf - | tar -C "$T/tree" -xf -
 ln -s sub/none "$T/tree/dangling"
 echo x >"$T/tree/one"
-ln "$T/tree/one" "$T/tree/sub/two"
+if offers hard_links; then
+	ln "$T/tree/one" "$T/tree/sub/two"
+fi
 chmod 600 "$T/tree/one"
 chmod 2750 "$T/tree/sub"
 touch -d '2001-02-03 04:05:06.789012345' "$T/tree/sub/empty" "$T/tree/one"
@@ -36,7 +39,7 @@ echo new >"$T/tree/new"
 rm "$T/tree/dangling"
 rsync -aHX --delete "$T/tree/" "$M/tree/"
 diff -r --no-dereference "$T/tree" "$M/tree"
-eq "hard links are kept" "$(stat -c %h "$M/tree/sub/two")" 2
+! offers hard_links || eq "hard links are kept" "$(stat -c %h "$M/tree/sub/two")" 2
 eq "nothing left to do" "$(again --delete)" ""
 
 say "out again, in place and with partial files"

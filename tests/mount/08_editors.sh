@@ -1,6 +1,7 @@
 #!/bin/bash
 # How editors save: a temporary file renamed over the old one, backups, swap files.
 # time limit: 60 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

@@ -1,6 +1,7 @@
 #!/bin/bash
 # tail -f sees what another process appends, while it appends.
 # time limit: 60 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

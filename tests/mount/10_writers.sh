@@ -1,6 +1,7 @@
 #!/bin/bash
 # Many writers at once: 500 to files of their own, 8 appending to one.
 # time limit: 240 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin

@@ -153,6 +153,55 @@ if ! [ -e /etc/persistfs.ini ]; then
 	check_database "$HOME/.local/share/persistfs/store.db"
 fi
 
+say "two backends that lead to the same server and database count as one"
+# same 'LINES OF ONE' 'LINES OF THE OTHER': stores of one namespace on both are refused.
+pair()
+{
+	printf '[backend:one]\n%s\n[backend:two]\n%s\n' "$1" "$2"
+	printf '[store:a]\nbackend = one\nnamespace = n\n[store:b]\nbackend = two\nnamespace = n\n'
+}
+same() { pair "$1" "$2" | faulty "overlaps store 'a'.*both show 'n' of one database"; }
+apart()
+{
+	pair "$1" "$2" >"$T/apart.ini"
+	"$persistfs" config check -c "$T/apart.ini" >"$T/told" 2>&1 || fail "refused: $(cat "$T/told")"
+}
+pg=$'type = postgres\n'
+same "${pg}url = postgres://me@db.example:5433/app" "${pg}host = db.example
+port = 5433
+dbname = app
+user = you"
+same "${pg}url = host=db.example dbname=app" "${pg}url = postgresql://db.example/app?sslmode=require"
+apart "${pg}url = postgres://db.example/app" "${pg}url = postgres://db.example/other"
+apart "${pg}url = postgres://db.example/app" "${pg}url = postgres://db.example/app
+schema = other"
+rd=$'type = redis\n'
+same "${rd}url = redis://cache.example:6380/1" "${rd}host = cache.example
+port = 6380
+db = 1"
+same "${rd}url = unix:///run/r.sock" "${rd}socket = /run/r.sock"
+apart "${rd}url = redis://cache.example/1" "${rd}url = redis://cache.example/2"
+
+say "a password in a file that others can read"
+for url in postgres://me:pass@db/app 'host=db password=pass' "host=db password = 'pass'" redis://:pass@h/; do
+	type=postgres
+	[[ $url != redis* ]] || type=redis
+	printf '[backend:a]\ntype = %s\nurl = %s\n[store:s]\n' $type "$url" >"$T/open.ini"
+	chmod 644 "$T/open.ini"
+	refused_with 78 'open.ini:3.*chmod 600' "$persistfs" mount -c "$T/open.ini" "$MNT"
+	! grep -q 'pass@\|pass$\|=pass' "$T/refused.out" || fail "the message shows it"
+	chmod 600 "$T/open.ini"
+	"$persistfs" config check -c "$T/open.ini"
+done
+
+say "SOURCE"
+refused_with 78 'a source is sqlite:PATH|postgres://' "$persistfs" mount memory: "$MNT"
+refused_with 78 "type 'mysql' is not available" "$persistfs" mount mysql://h/d "$MNT"
+refused_with 69 "local" "$persistfs" mount "redis://:hunter2@127.0.0.1:1/0" "$MNT"
+! grep -q hunter2 "$T/refused.out" || fail "the message shows the password"
+refused_with 69 "local" "$persistfs" mount "postgres://me:hunter2@127.0.0.1:1/d" "$MNT"
+! grep -q hunter2 "$T/refused.out" || fail "the message shows the password"
+
 say "wrong use"
 refused . "$persistfs"
 refused 'unknown verb' "$persistfs" mout "$MNT"

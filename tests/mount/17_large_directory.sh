@@ -1,12 +1,14 @@
 #!/bin/bash
 # A directory with very many entries: listed whole while others come and go, in bounded memory.
 # time limit: 400 s
+# every engine
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 begin
 
 start
 count=$(amount 10000 100000 1000000)
+[ "$engine" = sqlite ] || count=$(amount 2000 10000 200000)
 mkdir "$M/big"
 "$helpers/dirs" fill "$M/big" "$count"
 remount
@@ -26,8 +28,8 @@ if ! plain; then
 		"peak $((peak / 1024)) MiB"
 	sanitized || [ "$peak" -lt 204800 ] || soak ||
 		fail "the daemon needed $((peak / 1024)) MiB"
-	say "sqlite3 sees as many"
-	eq "rows" "$(sql "SELECT count(*) FROM persistfs_kv WHERE namespace = 'data' AND dir = 'big'")" "$count"
+	say "another client of the database sees as many"
+	eq "keys" "$(stored_keys big '')" "$count"
 fi
 
 say "removed again"

@@ -2,7 +2,8 @@
 # What the mount tests share. Sourced by every test after `set -euo pipefail`, and by run-mount for
 # clean_up. A test has a directory T of its own, gone afterwards; below it the mount point MNT, the
 # store's directory M and the database DB. With PERSISTFS_PLAIN=1 M is a plain directory, and what
-# needs a real mount is skipped.
+# needs a real mount is skipped. PERSISTFS_ENGINE (default sqlite) says where `start` keeps its store;
+# a test with a line "# every engine" near its top can be run on each.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
@@ -132,6 +133,117 @@ need_command()
 	command -v "$1" >/dev/null || skip "there is no $1 here"
 }
 
+# ---- engines ------------------------------------------------------------------------------------
+
+engine=${PERSISTFS_ENGINE:-sqlite}
+
+# A server that is needed and not there: a failure in CI, else skipped, loudly.  need_server [ENGINE]
+need_server()
+{
+	case ${1:-$engine} in
+	postgres)
+		[ -n "${PERSISTFS_TEST_POSTGRES:-}" ] || skip "no PostgreSQL: run it in scripts/with-services"
+		;;
+	redis)
+		[ -n "${PERSISTFS_TEST_REDIS:-}" ] || skip "no Redis: run it in scripts/with-services"
+		;;
+	esac
+}
+
+# The server's control script.  server_ctl start|stop|restart|kill|pause|resume|pid [OPTION...]
+server_ctl()
+{
+	case $engine in
+	postgres) "$PERSISTFS_TEST_POSTGRES_CTL" "$@" ;;
+	redis) "$PERSISTFS_TEST_REDIS_CTL" "$@" ;;
+	*) fail "$engine has no server" ;;
+	esac
+}
+
+redis_socket() { echo "${PERSISTFS_TEST_REDIS#unix://}"; }
+
+# psql and redis-cli on the test's own schema or database.
+pg() { PGOPTIONS="-c search_path=${PG_SCHEMA:-public}" psql -X -q -A -t "$PERSISTFS_TEST_POSTGRES" -c "$1"; }
+rcli() { redis-cli -s "$(redis_socket)" -n "${REDIS_DB:-0}" "$@"; }
+
+# A schema or database of the test's own, empty, gone at the end (clean_up).
+own_place()
+{
+	need_server
+	case $engine in
+	postgres)
+		PG_SCHEMA=t_$$_$RANDOM
+		echo "postgres $PG_SCHEMA" >>"$T/places"
+		;;
+	redis)
+		REDIS_DB=$((1 + $$ % 60))
+		echo "redis $REDIS_DB" >>"$T/places"
+		rcli FLUSHDB >/dev/null
+		;;
+	esac
+}
+
+drop_places()
+{
+	local kind place
+	[ -e "$1/places" ] || return 0
+	while read -r kind place; do
+		case $kind in
+		postgres)
+			"$PERSISTFS_TEST_POSTGRES_CTL" resume
+			"$PERSISTFS_TEST_POSTGRES_CTL" start &&
+				pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $place CASCADE"
+			;;
+		redis)
+			"$PERSISTFS_TEST_REDIS_CTL" resume
+			"$PERSISTFS_TEST_REDIS_CTL" start && REDIS_DB=$place rcli FLUSHDB >/dev/null
+			;;
+		esac
+	done <"$1/places"
+}
+
+# engine_section NAME [LINE...]: a [backend:NAME] for the engine under test.
+engine_section()
+{
+	local name=$1
+	shift
+	echo "[backend:$name]"
+	echo "type = $engine"
+	case $engine in
+	sqlite) echo "path = $DB" ;;
+	postgres) printf '%s\n' "url = $PERSISTFS_TEST_POSTGRES" "schema = $PG_SCHEMA" ;;
+	redis) printf '%s\n' "url = $PERSISTFS_TEST_REDIS" "db = $REDIS_DB" ;;
+	esac
+	printf '%s\n' "$@"
+}
+
+# Whether the engine under test offers a capability, as `persistfs backends show` lists them.
+offers()
+{
+	plain || "$persistfs" backends show "$engine" | grep -q -w -- "$1"
+}
+
+# How many keys of the store `data` another client of the database finds below a directory.
+# stored_keys DIR PREFIX
+stored_keys()
+{
+	case $engine in
+	sqlite) sql "SELECT count(*) FROM persistfs_kv WHERE namespace = 'data' AND dir = '$1' AND name GLOB '$2*'" ;;
+	postgres) pg "SELECT count(*) FROM persistfs_kv WHERE namespace = 'data' AND dir = '$1' AND name LIKE '$2%'" ;;
+	redis) rcli --scan --pattern "data:${1:+$1/}$2*" | wc -l ;;
+	esac
+}
+
+# The value of a small key as another client of the database finds it.  stored_value DIR NAME
+stored_value()
+{
+	case $engine in
+	sqlite) sql "SELECT CAST(value AS TEXT) FROM persistfs_kv WHERE namespace = 'data' AND dir = '$1' AND name = '$2'" ;;
+	postgres) pg "SELECT convert_from(value, 'UTF8') FROM persistfs_kv WHERE namespace = 'data' AND dir = '$1' AND name = '$2'" ;;
+	redis) rcli GET "data:${1:+$1/}$2" ;;
+	esac
+}
+
 # ---- mounts -------------------------------------------------------------------------------------
 
 # config FILE <<END: writes a configuration, adding the log of this test.
@@ -144,7 +256,7 @@ config()
 }
 
 # start [LINE...]: mounts one store `data`; every LINE is added to its section. MOUNT_OPTIONS is
-# passed to -o.
+# passed to -o, every line of BACKEND_LINES is added to the backend's section.
 start()
 {
 	MNT=$T/mnt
@@ -155,10 +267,9 @@ start()
 		mkdir -p "$M"
 		return
 	fi
+	own_place
 	config "$T/persistfs.ini" <<-END
-		[backend:local]
-		type = sqlite
-		path = $DB
+		$(engine_section local ${BACKEND_LINES:+"$BACKEND_LINES"})
 
 		[store:data]
 		backend = local
@@ -255,7 +366,7 @@ file_hex() { od -An -v -tx1 "$1" | tr -d ' \n' | tr a-f A-F; }
 check_database()
 {
 	local db=${1:-$DB} found
-	if plain; then return; fi
+	if plain || [ "$engine" != sqlite ]; then return; fi
 	eq "integrity of $db" "$(sqlite3 "$db" 'PRAGMA integrity_check')" ok
 	found=$(sqlite3 -batch -bail "$db" <"$here/orphans.sql") || fail "orphans.sql"
 	eq "what is left over in $db" "$found" ""
@@ -283,6 +394,7 @@ clean_up()
 			kill -9 "${pid##*/}" 2>/dev/null
 		fi
 	done
+	drop_places "$dir"
 	return 0
 }
 

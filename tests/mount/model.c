@@ -2,13 +2,17 @@
  * A random model test: the same random operations in two directories, the mount and a plain one;
  * every result must be the same, and now and then the whole trees. usage:
  *	model SEED STEPS DIR PLAIN_DIR [trace]
+ *	model --two-mounts DIR2 SEED STEPS DIR PLAIN_DIR [trace]
  * A difference is told with the seed and the step; the same seed does the same again, and `trace`
- * prints every step. Both directories are left with what they hold, so that a caller can compare
+ * prints every step. With --two-mounts DIR2 is DIR as another mount of the same store has it: steps go
+ * through the one or the other, which is marked by who has a lock on a file beside them.
+ * Both directories are left with what they hold, so that a caller can compare
  * them once more after a remount.
  */
 #include <dirent.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sys/file.h>
 #include <sys/xattr.h>
 
 #include "tests/mount/helper.h"
@@ -28,6 +32,13 @@ static long step_number;
 static bool trace;
 static char step[600];
 static char bytes[2][MAX_IO], data[MAX_IO];
+
+/* The mounts: the one in use is root[0]. */
+static int mounts = 1, used;
+static int mount_root[2];
+static char mount_path[2][2000];
+static int slot_mount[SLOTS];
+static int lock_fd[2];
 
 __attribute__((format(printf, 1, 2), noreturn)) static void differ(const char *fmt, ...)
 {
@@ -68,6 +79,48 @@ static long result(long r)
 	return r < 0 ? -errno : r;
 }
 
+/* ---- two mounts ----------------------------------------------------------------------------- */
+
+/*
+ * Everything that went through the mount in use is committed, and the other one has heard of it: that
+ * is what a lock promises that goes from the one to the other.
+ */
+static void settle(int other)
+{
+	for (int s = 0; s < SLOTS; s++)
+		if (slot[s][0] >= 0 && slot_mount[s] == used && fsync(slot[s][0]) != 0 &&
+		    errno != EINVAL)
+			differ("fsync of %d: %s", s, strerror(errno));
+	if (flock(lock_fd[used], LOCK_UN) != 0 || flock(lock_fd[other], LOCK_EX) != 0)
+		die("flock");
+}
+
+/* The file beside the trees; the second mount has heard of it when it can be opened. */
+static void make_lock(void)
+{
+	double until = now_ms() + 5000;
+
+	lock_fd[0] = openat(mount_root[0], "../lock", O_RDWR | O_CREAT, 0644);
+	if (lock_fd[0] < 0 || fsync(lock_fd[0]) != 0 || flock(lock_fd[0], LOCK_EX) != 0)
+		die("../lock");
+	while ((lock_fd[1] = openat(mount_root[1], "../lock", O_RDWR)) < 0 && now_ms() < until)
+		sleep_ms(1);
+	if (lock_fd[1] < 0)
+		die("../lock by the second mount");
+}
+
+static void use(int m)
+{
+	if (m == used)
+		return;
+	if (trace)
+		printf("%ld: through mount %d\n", step_number, m);
+	settle(m);
+	used = m;
+	root[0] = mount_root[m];
+	strcpy(root_path[0], mount_path[m]);
+}
+
 /* ---- choosing ------------------------------------------------------------------------------- */
 
 static const char *const dirs[] = {"a", "b", "with space"};
@@ -102,7 +155,11 @@ static size_t choose_length(void)
 
 static int choose_slot(void)
 {
-	return rng_below(&rng, SLOTS);
+	int s = rng_below(&rng, SLOTS);
+
+	if (slot[s][0] >= 0)
+		use(slot_mount[s]);
+	return s;
 }
 
 /* ---- comparing trees ------------------------------------------------------------------------ */
@@ -263,6 +320,8 @@ static void step_open(void)
 			close(slot[s][side]);
 		slot[s][side] = -1;
 	}
+	if (mounts == 2)
+		use(rng_below(&rng, 2));
 	for (int side = 0; side < 2; side++) {
 		fd[side] = openat(root[side], path, flags, 0600 | rng.state % 0100);
 		fd[side] = fd[side] < 0 ? -errno : fd[side];
@@ -272,6 +331,7 @@ static void step_open(void)
 		return;
 	slot[s][0] = fd[0];
 	slot[s][1] = fd[1];
+	slot_mount[s] = used;
 	if (flags & O_TRUNC)
 		set_time(fd[0], fd[1]);
 }
@@ -345,7 +405,8 @@ static void step_copy(void)
 
 	now_doing("copy_file_range %zu bytes from %d at %lld to %d at %lld", len, from,
 		  (long long)off, to, (long long)to_off);
-	if (from == to)
+	if (from == to || (slot[from][0] >= 0 && slot[to][0] >= 0 &&
+			   slot_mount[from] != slot_mount[to]))
 		return;
 	for (int side = 0; side < 2; side++) {
 		off_t a = off, b = to_off;
@@ -406,6 +467,18 @@ static void step_mkdir(void)
 	same(result(mkdirat(root[0], path, 0750)), result(mkdirat(root[1], path, 0750)));
 }
 
+/*
+ * A directory that was moved through the other mount and is open here: the kernel cannot put it to its
+ * new place while it renames (ESTALE, as on any file system of this kind), only when it looks it up.
+ */
+static void look_first(const char *path)
+{
+	struct stat st;
+
+	if (mounts == 2)
+		(void)fstatat(root[0], path, &st, AT_SYMLINK_NOFOLLOW);
+}
+
 static void step_rename(void)
 {
 	static const unsigned flag[] = {0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE};
@@ -415,6 +488,8 @@ static void step_rename(void)
 	choose_path(from);
 	choose_path(to);
 	now_doing("rename %s to %s flags %u", from, to, flags);
+	look_first(from);
+	look_first(to);
 	same(result(renameat2(root[0], from, root[0], to, flags)),
 	     result(renameat2(root[1], from, root[1], to, flags)));
 }
@@ -425,6 +500,8 @@ static void step_link(void)
 
 	choose_path(from);
 	choose_path(to);
+	if (getenv("PERSISTFS_NO_LINKS"))
+		return;
 	now_doing("link %s to %s", from, to);
 	same(result(linkat(root[0], from, root[0], to, 0)), result(linkat(root[1], from, root[1], to, 0)));
 }
@@ -502,15 +579,35 @@ static void one_step(void)
 	at = rng_below(&rng, total);
 	while (at >= steps[i].weight)
 		at -= steps[i++].weight;
+	if (mounts == 2 && rng_below(&rng, 4) == 0)
+		use(!used);
 	steps[i].fn();
+}
+
+static void compare_all(void)
+{
+	for (int i = 0; i < mounts; i++) {
+		compare_dir("");
+		if (mounts == 2)
+			use(!used);
+	}
 }
 
 int main(int argc, char **argv)
 {
 	long n;
 
+	if (argc > 2 && strcmp(argv[1], "--two-mounts") == 0) {
+		mounts = 2;
+		snprintf(mount_path[1], sizeof(mount_path[1]), "%s", argv[2]);
+		mount_root[1] = open(argv[2], O_RDONLY | O_DIRECTORY);
+		if (mount_root[1] < 0)
+			die("open %s", argv[2]);
+		argv += 2;
+		argc -= 2;
+	}
 	if (argc < 5) {
-		fprintf(stderr, "usage: model SEED STEPS DIR PLAIN_DIR [trace]\n");
+		fprintf(stderr, "usage: model [--two-mounts DIR2] SEED STEPS DIR PLAIN_DIR [trace]\n");
 		return 64;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -525,6 +622,10 @@ int main(int argc, char **argv)
 		if (root[side] < 0)
 			die("open %s", argv[3 + side]);
 	}
+	mount_root[0] = root[0];
+	strcpy(mount_path[0], root_path[0]);
+	if (mounts == 2)
+		make_lock();
 	for (int i = 0; i < SLOTS; i++)
 		slot[i][0] = slot[i][1] = -1;
 	with_xattrs = setxattr(argv[4], "user.probe", "", 0, 0) == 0;
@@ -533,12 +634,16 @@ int main(int argc, char **argv)
 	for (step_number = 1; step_number <= n; step_number++) {
 		one_step();
 		if (step_number % 1000 == 0 || step_number == n)
-			compare_dir("");
+			compare_all();
 	}
-	for (int i = 0; i < SLOTS; i++)
-		if (slot[i][0] >= 0)
+	for (int i = 0; i < SLOTS; i++) {
+		if (slot[i][0] >= 0) {
+			use(slot_mount[i]);
 			same(result(close(slot[i][0])), result(close(slot[i][1])));
-	compare_dir("");
+			slot[i][0] = -1;
+		}
+	}
+	compare_all();
 	printf("seed %llu: %ld steps, the same\n", (unsigned long long)seed, n);
 	return 0;
 }

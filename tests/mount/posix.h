@@ -55,6 +55,12 @@ static inline void check_fails(long got, int wanted, const char *what, int line)
 #define CHECK(x)	check((x), #x, __LINE__)
 #define FAILS(x, error) check_fails((long)(x), (error), #x, __LINE__)
 
+/* The database has no hard links: the test says so when it knows from the engine's capabilities. */
+static inline bool has_links(void)
+{
+	return !getenv("PERSISTFS_NO_LINKS");
+}
+
 /* ---- small steps ---------------------------------------------------------------------------- */
 
 static inline void put(const char *path, const char *text)

@@ -358,6 +358,11 @@ static void hard_links_share_one_file(void)
 	struct stat a, b;
 
 	put("a", "one");
+	if (!has_links()) {
+		FAILS(link("a", "b"), EPERM);
+		CHECK(!exists("b") && stat_of("a").st_nlink == 1);
+		return;
+	}
 	CHECK(link("a", "b") == 0);
 	a = stat_of("a");
 	b = stat_of("b");
@@ -381,6 +386,11 @@ static void a_link_to_a_dirty_open_file_sees_its_data(void)
 	int fd = open("a", O_RDWR | O_CREAT, 0644);
 
 	CHECK(write(fd, "data", 4) == 4);
+	if (!has_links()) {
+		FAILS(link("a", "b"), EPERM);
+		CHECK(close(fd) == 0 && holds("a", "data"));
+		return;
+	}
 	CHECK(link("a", "b") == 0);
 	CHECK(holds("b", "data"));
 	CHECK(pwrite(fd, "D", 1, 0) == 1);

@@ -1,9 +1,13 @@
 /*
  * Many at once. usage:
  *	writers distinct DIR N		N threads, each rewrites a file of its own; all are read back
- *	writers append FILE N LINES	N processes append LINES records each; none lost or torn
+ *	writers append FILE N LINES [FILE2 ...] [- FILE ...]	N processes append LINES records each; none lost or torn,
+ *					and never seen so by those who read meanwhile. FILE2 ... are further
+ *					names of the same file; writer i uses the (i modulo their number)-th.
+ *					A name after "-" is only read by
  */
 #include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "tests/mount/helper.h"
@@ -102,13 +106,16 @@ static size_t record(int who, int number, char *buf)
 	return len;
 }
 
-static void append_one(const char *path, int who, int lines)
+/* opened: told a byte when the file is open. */
+static void append_one(const char *path, int who, int lines, int opened)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
 	char buf[1024];
 
 	if (fd < 0)
 		die("open %s", path);
+	if (write(opened, "", 1) != 1)
+		die("pipe");
 	for (int i = 0; i < lines; i++) {
 		size_t len = record(who, i, buf);
 
@@ -119,15 +126,13 @@ static void append_one(const char *path, int who, int lines)
 		die("close %s", path);
 }
 
-static void check_append(const char *path, int n, int lines)
+/* Whole records, of each writer the first ones in order; with `lines` all of them. */
+static void check_records(char *data, size_t size, int n, int lines)
 {
 	int *next = calloc(n, sizeof(*next)), who, number;
-	char want[1024], *data, *at;
-	size_t len, size;
+	char want[1024], *at;
+	size_t len;
 
-	data = read_file(path, &size);
-	if (!data)
-		die("read %s", path);
 	errno = 0;
 	for (at = data; at < data + size; at += len) {
 		data[size] = 0;
@@ -139,33 +144,112 @@ static void check_append(const char *path, int n, int lines)
 		if (len > (size_t)(data + size - at) || memcmp(at, want, len) != 0)
 			die("record %d of writer %d is torn", number, who);
 	}
-	for (who = 0; who < n; who++)
+	for (who = 0; who < n && lines; who++)
 		if (next[who] != lines)
 			die("writer %d: %d of %d records", who, next[who], lines);
-	free(data);
 	free(next);
 }
 
-static void append(const char *path, int n, int lines)
+/* What read(2) gives until it says that this is all. */
+static char *read_to_end(const char *path, size_t *size)
 {
+	static char data[32 << 20];
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	*size = 0;
+	if (fd < 0)
+		return NULL;
+	while ((n = read(fd, data + *size, 65536)) > 0)
+		*size += n;
+	close(fd);
+	return n < 0 ? NULL : data;
+}
+
+/* Another mount hears of the last records a moment later. */
+static void check_append(const char *path, int n, int lines)
+{
+	double until = now_ms() + 2000;
+	size_t size, wanted = 0;
+	char want[1024], *data;
+
+	for (int who = 0; who < n; who++)
+		for (int i = 0; i < lines; i++)
+			wanted += record(who, i, want);
+	do {
+		data = read_to_end(path, &size);
+		if (!data)
+			die("read %s", path);
+		check_records(data, size, n, size == wanted || now_ms() >= until ? lines : 0);
+	} while (size != wanted);
+}
+
+static void watch(const char *path, int n)
+{
+	size_t size;
+	char *data;
+
+	for (;;) {
+		data = read_to_end(path, &size);
+		if (!data && errno != ENOENT)
+			die("read %s", path);
+		if (data)
+			check_records(data, size, n, 0);
+	}
+}
+
+static pid_t start(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	return pid;
+}
+
+static void append(char **paths, int npaths, int n, int lines)
+{
+	int nwriters = 0;
 	int status, failed = 0;
+	pid_t writers[256], readers[16];
+	int opened[2];
+	char c;
 
+	while (nwriters < npaths && strcmp(paths[nwriters], "-") != 0)
+		nwriters++;
+	if (nwriters < npaths)
+		memmove(paths + nwriters, paths + nwriters + 1,
+			(--npaths - nwriters) * sizeof(*paths));
+	if (pipe(opened))
+		die("pipe");
 	for (int i = 0; i < n; i++) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			die("fork");
-		if (pid == 0) {
-			append_one(path, i, lines);
+		writers[i] = start();
+		if (writers[i] == 0) {
+			append_one(paths[i % nwriters], i, lines, opened[1]);
 			_exit(0);
 		}
 	}
-	while (wait(&status) > 0)
-		failed += status != 0;
+	close(opened[1]);
+	/* Those who open the file from now on know that it is being appended to. */
+	for (int i = 0; i < n; i++)
+		failed += read(opened[0], &c, 1) != 1;
+	close(opened[0]);
+	for (int i = 0; i < npaths; i++) {
+		readers[i] = start();
+		if (readers[i] == 0)
+			watch(paths[i], n);
+	}
+	for (int i = 0; i < n; i++)
+		failed += waitpid(writers[i], &status, 0) < 0 || status != 0;
+	for (int i = 0; i < npaths; i++) {
+		kill(readers[i], SIGKILL);
+		failed += waitpid(readers[i], &status, 0) < 0 || !WIFSIGNALED(status);
+	}
 	errno = 0;
 	if (failed)
-		die("%d appenders failed", failed);
-	check_append(path, n, lines);
+		die("%d appenders or readers failed", failed);
+	for (int i = 0; i < npaths; i++)
+		check_append(paths[i], n, lines);
 }
 
 int main(int argc, char **argv)
@@ -173,10 +257,15 @@ int main(int argc, char **argv)
 	if (argc == 4 && strcmp(argv[1], "distinct") == 0) {
 		dir = argv[2];
 		distinct(atoi(argv[3]));
-	} else if (argc == 5 && strcmp(argv[1], "append") == 0) {
-		append(argv[2], atoi(argv[3]), atoi(argv[4]));
+	} else if (argc >= 5 && argc < 20 && atoi(argv[3]) <= 256 &&
+		   strcmp(argv[1], "append") == 0) {
+		char *first = argv[2];
+		int n = atoi(argv[3]), lines = atoi(argv[4]);
+
+		argv[4] = first;
+		append(argv + 4, argc - 4, n, lines);
 	} else {
-		fprintf(stderr, "usage: writers distinct DIR N | append FILE N LINES\n");
+		fprintf(stderr, "usage: writers distinct DIR N | append FILE N LINES [FILE2 ...] [- FILE ...]\n");
 		return 64;
 	}
 	return 0;

@@ -88,6 +88,15 @@ static const struct pfs_option vault_options[] = {
 	PFS_OPTION_END,
 };
 
+/* The server, without who asks it. */
+static void vault_place(const struct pfs_option_set *set, struct pfs_buf *out)
+{
+	const char *url = pfs_option_get(set, "url")->str, *at = url ? strrchr(url, '@') : NULL;
+
+	if (url)
+		pfs_buf_str(out, at ? at + 1 : url + strcspn(url, "/"));
+}
+
 static const struct pfs_engine file_engine = {
 	.spec_version = PFS_SPEC_VERSION,
 	.name = "file",
@@ -96,6 +105,7 @@ static const struct pfs_engine file_engine = {
 	.capabilities = PFS_CAP_NAMESPACES,
 	.options = file_options,
 	.create = file_create,
+	.schemes = "file",
 };
 
 static const struct pfs_engine ram_engine = {
@@ -114,6 +124,8 @@ static const struct pfs_engine vault_engine = {
 	.capabilities = PFS_CAP_NAMESPACES | PFS_CAP_EXPIRY,
 	.options = vault_options,
 	.create = vault_create,
+	.schemes = "vault|safe",
+	.place = vault_place,
 };
 
 const struct pfs_engine *const cfgtest_engines[] = {&file_engine, &ram_engine, &vault_engine, NULL};

@@ -280,11 +280,13 @@ static void the_effective_configuration_has_every_value(void **state)
 		"; persistfs %s, effective configuration of %s/persistfs.ini\n\n"
 		"[mount]\ndirty_limit = 64M\nlog = syslog\nlog_format = text\n\n"
 		"[backend:f]\ntype = file\nconnect = eager\npool_size = 4\nmax_overflow = 4\n"
-		"timeout = 5s\nretry_timeout = 30s\npath = %s/f.db\nspare = %s/home/spare\n"
+		"timeout = 5s\nretry_timeout = 30s\nlock_timeout = 30s\npath = %s/f.db\nspare = "
+		"%s/home/spare\n"
 		"cache = 8M\n\n"
 		"[store:a/b]\nnamespace = a.b\nbackend = f\nlayout = own\nkind = kv\n"
 		"read_only = no\ncreate = yes\nwrite_mode = queued\nqueue_delay = 5ms\n"
-		"max_write_queue_size = 1000\ncommit_interval = 1s\nattr_timeout = 9s\n",
+		"max_write_queue_size = 1000\ncommit_interval = 1s\nattr_timeout = "
+		"9s\nttl_on_write = keep\n",
 		PFS_VERSION, cfgtest_dir, cfgtest_dir, cfgtest_dir);
 	assert_string_equal(c->text.data, want.data);
 	pfs_buf_release(&want);
@@ -364,6 +366,10 @@ static void url_passwords_are_masked_in_any_text(void **state)
 		{"x://:p@w@host/y", "x://:********@host/y"},
 		{"x://:p/w@host", "x://:********@host"},
 		{"x://:@host", "x://:@host"},
+		{"redis://pw@host/0", "redis://********@host/0"},
+		{"url = rediss://pw@host", "url = rediss://********@host"},
+		{"unix://pw@/run/sock", "unix://********@/run/sock"},
+		{"redis://host/0", "redis://host/0"},
 		{"x://host:1/a", "x://host:1/a"},
 		{"x://m:p w@h", "x://m:********@h"},
 		{"'x://m:p@h' and 'y://n:q@i'", "'x://m:********@h' and 'y://n:********@i'"},
@@ -371,7 +377,13 @@ static void url_passwords_are_masked_in_any_text(void **state)
 		{"x://m:pw@h/db?Password=pw", "x://m:********@h/db?Password=********"},
 		{"host=h password=pw user=u", "host=h password=******** user=u"},
 		{"password='p w' user=u", "password='********' user=u"},
-		{"password= user=u", "password= user=u"},
+		/* As libpq reads them. */
+		{"password= pw user=u", "password= ******** user=u"},
+		{"password = pw user=u", "password = ******** user=u"},
+		{"password ='it\\'s x' user=u", "password ='********' user=u"},
+		{"password=p\\ w user=u", "password=******** user=u"},
+		{"password=", "password="},
+		{"password_file=/pw, no password here", "password_file=/pw, no password here"},
 		{"'x://m:p@h' has no '@'", "'x://m:********@h' has no '@'"},
 		{"://", "://"},
 	};
@@ -529,6 +541,30 @@ static void a_sqlite_source_is_taken_literally_and_from_the_current_directory(vo
 	assert_int_equal(chdir(cwd), 0);
 }
 
+static void a_url_is_the_url_of_one_backend_and_shown_without_its_password(void **state)
+{
+	static const char *const sources[] = {"vault://me:hunter2@host:1/x?y=${env.HOME}",
+					      "safe://me:hunter2@host:1/x?y=${env.HOME}"};
+	struct pfs_config_source src = {.engines = cfgtest_engines};
+	struct pfs_config *c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < PFS_ARRAY_SIZE(sources); i++) {
+		src.source = sources[i];
+		c = load(&src);
+		assert_non_null(c);
+		assert_string_equal(backend_value(c, 0, "url")->str, sources[i]);
+		assert_string_equal(backend_value(c, 0, "type")->str, "vault");
+		assert_string_equal(c->fs.stores[0].name, "data");
+		assert_int_equal(c->fs.nstores, 1);
+		assert_non_null(strstr(c->source, "://me:********@host:1/x?y=${env.HOME}"));
+		assert_null(strstr(c->source, "hunter2"));
+		assert_null(strstr(c->text.data, "hunter2"));
+		pfs_config_free(c);
+	}
+}
+
 static void a_source_without_a_scheme_is_an_ini(void **state)
 {
 	struct pfs_config_source src = {.engines = cfgtest_engines};
@@ -606,8 +642,8 @@ static void the_example_of_the_repository_is_accepted(void **state)
 
 	(void)state;
 	assert_non_null(c);
-	assert_int_equal(c->fs.nbackends, 2);
-	assert_int_equal(c->fs.nstores, 4);
+	assert_int_equal(c->fs.nbackends, 4);
+	assert_int_equal(c->fs.nstores, 6);
 	pfs_config_free(c);
 }
 
@@ -643,11 +679,19 @@ static void the_example_of_the_repository_has_every_option(void **state)
 	free(text);
 }
 
-/* The manual names each option as `.It Cm NAME`, with its default or that it is required. */
-static void manual_has(const char *text, const struct pfs_option *opts, size_t *count)
+/*
+ * The manual names each option as `.It Cm NAME`, with its default or that it is required, in the
+ * section that begins with `header`.
+ */
+static void manual_has(const char *text, const char *header, const struct pfs_option *opts,
+		       size_t *count)
 {
 	struct pfs_msg item;
 	const char *at, *end, *line;
+
+	text = strstr(text, header);
+	if (!text)
+		fail_msg("persistfs.ini.5 lacks a section %s", header);
 
 	for (; opts->name; opts++, ++*count) {
 		pfs_msg_set(&item, "\n.It Cm %s\n", opts->name);
@@ -656,7 +700,9 @@ static void manual_has(const char *text, const struct pfs_option *opts, size_t *
 			fail_msg("persistfs.ini.5 lacks %s", opts->name);
 		if (!opts->required && !opts->def)
 			continue;
-		end = strstr(at + 1, "\n.It ");
+		end = strstr(at + 1, "\n.");
+		while (end && strncmp(end, "\n.It ", 5) && strncmp(end, "\n.El", 4))
+			end = strstr(end + 1, "\n.");
 		pfs_msg_set(&item, "\nDefault: %s.\n", opts->required ? "" : opts->def);
 		line = opts->required ? "\nRequired.\n" : item.text;
 		at = strstr(at, line);
@@ -670,13 +716,16 @@ static void the_manual_has_every_option_with_its_default_and_no_other(void **sta
 	char *text = read_text("docs/persistfs.ini.5"), *p;
 	const struct pfs_engine *const *e;
 	size_t count = 0, items = 0;
+	struct pfs_msg header;
 
 	(void)state;
-	manual_has(text, pfs_mount_options, &count);
-	manual_has(text, pfs_store_options, &count);
-	manual_has(text, pfs_backend_common_options, &count);
-	for (e = pfs_engines(); *e; e++)
-		manual_has(text, (*e)->options, &count);
+	manual_has(text, ".Sh [mount]", pfs_mount_options, &count);
+	manual_has(text, ".Sh [store:NAME]", pfs_store_options, &count);
+	manual_has(text, ".Sh [backend:NAME]", pfs_backend_common_options, &count);
+	for (e = pfs_engines(); *e; e++) {
+		pfs_msg_set(&header, ".Ss Type %s\n", (*e)->name);
+		manual_has(text, header.text, (*e)->options, &count);
+	}
 	for (p = text; (p = strstr(p, "\n.It Cm ")); p++)
 		items++;
 	assert_int_equal(items, count);
@@ -733,7 +782,8 @@ static void config_check_says_ok_or_prints_the_faults(void **state)
 	expect_output("out", "\n[store:c]\nnamespace = c\nbackend = b\n");
 	cfgtest_write("verb.ini", "[backend:b]\ntype = memry\n[store:a]\nx = 1\n");
 	assert_int_equal(RUN(pfs_verb_config, W("config"), W("check"), W("-c"), ini), 78);
-	expect_output("err", "type: unknown type 'memry'; available: memory, sqlite — did you mean "
+	expect_output("err", "type: unknown type 'memry'; available: memory, postgres, redis, "
+			     "sqlite — did you mean "
 			     "'memory'?\n");
 	expect_output("err", "verb.ini:4: [store:a] x: unknown key");
 	assert_int_equal(RUN(pfs_verb_config, W("config"), W("show"), W("-c"), ini), 78);
@@ -766,9 +816,9 @@ static void an_unknown_type_and_wrong_usage_are_told(void **state)
 {
 	(void)state;
 	assert_int_equal(RUN(pfs_verb_backends, W("backends"), W("show"), W("sqlit")), 1);
-	expect_output("err",
-		      "persistfs backends: unknown type 'sqlit'; available: memory, sqlite — did "
-		      "you mean 'sqlite'?\n");
+	expect_output("err", "persistfs backends: unknown type 'sqlit'; available: memory, "
+			     "postgres, redis, sqlite — did "
+			     "you mean 'sqlite'?\n");
 	assert_int_equal(RUN(pfs_verb_backends, W("backends")), 2);
 	expect_output("err", "say what to do: list or show TYPE");
 	assert_int_equal(RUN(pfs_verb_backends, W("backends"), W("show")), 2);
@@ -812,6 +862,7 @@ int main(void)
 		cmocka_unit_test(the_built_in_default_is_one_sqlite_store_below_the_data_directory),
 		cmocka_unit_test(home_comes_from_the_user_database_when_it_is_not_set),
 		cmocka_unit_test(a_sqlite_source_is_taken_literally_and_from_the_current_directory),
+		cmocka_unit_test(a_url_is_the_url_of_one_backend_and_shown_without_its_password),
 		cmocka_unit_test(a_source_without_a_scheme_is_an_ini),
 		cmocka_unit_test(mutated_configurations_are_loaded_or_refused_with_faults),
 		cmocka_unit_test(the_example_of_the_repository_is_accepted),

@@ -19,8 +19,8 @@
 
 #define STORE_KEYS                                                                                 \
 	"namespace, backend, layout, kind, read_only, create, write_mode, queue_delay, "           \
-	"max_write_queue_size, commit_interval, attr_timeout, ttl"
-#define COMMON_KEYS "type, connect, pool_size, max_overflow, timeout, retry_timeout"
+	"max_write_queue_size, commit_interval, attr_timeout, ttl, ttl_on_write"
+#define COMMON_KEYS "type, connect, pool_size, max_overflow, timeout, retry_timeout, lock_timeout"
 
 /* ---- sections -------------------------------------------------------------------------------- */
 
@@ -323,6 +323,19 @@ static void all_namespaces_overlap_every_other_store_of_the_backend(void **state
 		"namespace of backend 'f'");
 }
 
+static void two_backends_that_lead_to_one_database_count_as_one(void **state)
+{
+	(void)state;
+	cfgtest_faults("[backend:v]\ntype = vault\nurl = vault://me@host/x\n"
+		       "[backend:w]\ntype = vault\nurl = safe://you@host/x\n"
+		       "[backend:other]\ntype = vault\nurl = safe://you@host/y\n"
+		       "[store:a]\nbackend = v\nnamespace = n\n"
+		       "[store:b]\nbackend = w\nnamespace = n\n"
+		       "[store:c]\nbackend = other\nnamespace = n\n",
+		       "F:15: [store:b] namespace: overlaps store 'a' of line 10: both show 'n' of "
+		       "one database, to which backends 'v' and 'w' both lead");
+}
+
 static void two_backends_that_lead_to_one_file_count_as_one(void **state)
 {
 	static const char stores[] = "[store:a]\nbackend = f\nnamespace = n\n"
@@ -414,7 +427,7 @@ static void defaults_have_the_keys_of_a_store_but_no_namespace(void **state)
 		RAM "[defaults]\nnamespace = n\nread_only = 3\n[store:a]\n",
 		"F:4: [defaults] namespace: unknown key; available: backend, layout, kind, "
 		"read_only, create, write_mode, queue_delay, max_write_queue_size, "
-		"commit_interval, attr_timeout, ttl",
+		"commit_interval, attr_timeout, ttl, ttl_on_write",
 		"F:5: [defaults] read_only: impossible value '3'; it must be one of: yes, no");
 }
 
@@ -674,30 +687,31 @@ static void the_built_in_default_without_any_home_is_a_clear_fault(void **state)
 		skip(); /* only root can become somebody without a home */
 }
 
-static void a_source_whose_type_is_not_in_the_build_names_those_that_are(void **state)
+static void a_source_that_no_type_takes_names_what_there_is(void **state)
 {
 	static const struct {
 		const char *source, *want;
 	} cases[] = {
-		{"postgres://localhost/x",
-		 "postgres://localhost/x: type 'postgres' is not available in "
-		 "this build; available: memory, sqlite"},
-		{"redis://:hunter2@localhost/",
-		 "redis://:********@localhost/: type 'redis' is not "
-		 "available in this build; available: memory, sqlite"},
-		{"memory:",
-		 "memory:: a source is sqlite:PATH or an ini file; type 'memory' needs an "
-		 "ini file"},
-		{"sqlite:", "sqlite:: the path is missing; a source is sqlite:PATH"},
-		{"sqlite:~user/x",
-		 "sqlite:~user/x: of ~ only '~/...' is understood; write the directory "
-		 "out"},
+		{"carrier://localhost/x",
+		 "carrier://localhost/x: type 'carrier' is not available in this build; available: "
+		 "file, ram, vault"},
+		{"carrier://:hunter2@localhost/",
+		 "carrier://:********@localhost/: type 'carrier' is not available in this build; "
+		 "available: file, ram, vault"},
+		{"ram:",
+		 "ram:: a source is file:PATH, vault://... or an ini file; type 'ram' needs an ini "
+		 "file"},
+		{"vault:there", "vault:there: a source is file:PATH, vault://... or an ini file"},
+		{"file:", "file:: the path is missing; a source is file:PATH"},
+		{"file:~user/x",
+		 "file:~user/x: of ~ only '~/...' is understood; write the directory out"},
 	};
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < PFS_ARRAY_SIZE(cases); i++)
-		expect_source(&(struct pfs_config_source){.source = cases[i].source},
+		expect_source(&(struct pfs_config_source){.source = cases[i].source,
+							  .engines = cfgtest_engines},
 			      cases[i].want);
 }
 
@@ -726,6 +740,7 @@ int main(void)
 		cmocka_unit_test(two_stores_of_one_namespace_are_refused),
 		cmocka_unit_test(all_namespaces_overlap_every_other_store_of_the_backend),
 		cmocka_unit_test(two_backends_that_lead_to_one_file_count_as_one),
+		cmocka_unit_test(two_backends_that_lead_to_one_database_count_as_one),
 		cmocka_unit_test(a_kind_that_the_backend_lacks_names_the_backends_that_have_it),
 		cmocka_unit_test(a_layout_that_is_not_there_yet_names_what_is),
 		cmocka_unit_test(a_ttl_where_keys_cannot_expire_names_the_types_that_can),
@@ -742,7 +757,7 @@ int main(void)
 		cmocka_unit_test(a_missing_file_a_directory_and_a_huge_file_are_told),
 		cmocka_unit_test(a_file_without_permission_is_told),
 		cmocka_unit_test(the_built_in_default_without_any_home_is_a_clear_fault),
-		cmocka_unit_test(a_source_whose_type_is_not_in_the_build_names_those_that_are),
+		cmocka_unit_test(a_source_that_no_type_takes_names_what_there_is),
 	};
 
 	return cmocka_run_group_tests(tests, lib_config_setup, lib_config_teardown);

@@ -426,6 +426,30 @@ static void virtual_directories_take_no_entries(void **state)
 			 -EPERM);
 }
 
+static void what_is_not_pushed_is_cached_for_a_moment_only(void **state)
+{
+	struct test_fs *t = *state;
+	struct pfs_open_hints hints;
+	struct pfs_entry e;
+	struct pfs_file *f;
+
+	test_put(t, "f", "value");
+	assert_int_equal(pfs_fs_lookup(t->fs, t->root, PFS_BYTES("f"), &e), 0);
+	assert_true(e.entry_timeout > 1000 && e.attr_timeout > 1000);
+	pfs_backend_set_pushing(t->backends[0], false);
+	assert_int_equal(pfs_fs_lookup(t->fs, t->root, PFS_BYTES("f"), &e), 0);
+	assert_true(e.entry_timeout <= 1 && e.attr_timeout <= 1);
+	assert_int_equal(pfs_fs_open(t->fs, &t->ctx, e.node, O_RDONLY, &f, &hints), 0);
+	assert_false(hints.keep_cache);
+	pfs_fs_release(t->fs, f);
+	assert_int_equal(pfs_fs_lookup(t->fs, t->root, PFS_BYTES("none"), &e), 0);
+	assert_null(e.node);
+	assert_true(e.entry_timeout <= 1);
+	pfs_backend_set_pushing(t->backends[0], true);
+	assert_int_equal(pfs_fs_lookup(t->fs, t->root, PFS_BYTES("f"), &e), 0);
+	assert_true(e.entry_timeout > 1000 && e.attr_timeout > 1000);
+}
+
 #define THROUGH(f) cmocka_unit_test_setup_teardown(f, set_through, unset)
 #define QUEUED(f)  cmocka_unit_test_setup_teardown(f, set_queued, unset)
 
@@ -447,6 +471,7 @@ int main(void)
 		THROUGH(renames_of_files_show_at_once_and_arrive_in_order),
 		THROUGH(noreplace_and_exchange_do_what_they_say),
 		THROUGH(virtual_directories_take_no_entries),
+		THROUGH(what_is_not_pushed_is_cached_for_a_moment_only),
 	};
 	const struct CMUnitTest queued[] = {
 		QUEUED(a_created_file_is_there_for_this_mount_at_once),

@@ -1,0 +1,110 @@
+/*
+ * What this mount shows of a file: the engine's bytes, those of a commit under way on top, and what
+ * was written and is not committed on top of that (data.c has them). Bytes that were appended have
+ * no place yet where other mounts may append too: they are committed before they are shown.
+ */
+#include "fs/internal.h"
+
+/* What lies under this mount's dirty bytes. Returns bytes read, the rest of buf is zeroed. */
+static ssize_t read_base(struct pfs_data *data, uint64_t base, void *buf, size_t len, uint64_t off)
+{
+	struct pfs_node *node = data->node;
+	uint64_t id;
+	ssize_t n = 0;
+	int err;
+
+	err = pfs_node_id(node, &id);
+	if (err)
+		return err;
+	if (base)
+		n = pfs_store_read(atomic_load(&node->vol->store), base, off, buf, len);
+	if (n < 0)
+		return n == -ENOENT ? -ESTALE : n;
+	if ((size_t)n < len)
+		memset((char *)buf + n, 0, len - (size_t)n);
+	return n;
+}
+
+/*
+ * Before bytes up to `end` are shown: what was appended gets its place. data->lock is held, and
+ * dropped meanwhile.
+ */
+static int settle_append(struct pfs_data *data, uint64_t end)
+{
+	int err;
+
+	if (!pfs_data_shared(data))
+		return 0;
+	if (data->busy && end > data->committing_at)
+		pfs_data_wait_idle(data);
+	if (end <= data->append_at)
+		return 0;
+	pthread_mutex_unlock(&data->lock);
+	err = pfs_data_commit(data, PFS_GOAL_PUBLISH);
+	pthread_mutex_lock(&data->lock);
+	return err;
+}
+
+static void lay(const struct pfs_dirty *d, uint64_t below, uint64_t off, void *buf, size_t len)
+{
+	if (below > off)
+		pfs_dirty_overlay(d, off, buf, below - off < len ? (size_t)(below - off) : len);
+}
+
+/*
+ * Put what was written over the n bytes that the engine has; returns how many there are now. Bytes
+ * that others' may precede are left out until they are committed. data->lock is held.
+ */
+static ssize_t lay_over(struct pfs_data *data, ssize_t n, void *buf, size_t len, uint64_t off)
+{
+	uint64_t old = data->committing_at, fresh = data->append_at, size = off + (uint64_t)n;
+
+	if (!pfs_data_shared(data))
+		old = fresh = UINT64_MAX;
+	if (!data->busy)
+		old = UINT64_MAX;
+	if (data->local &&
+	    (data->rewrite || (data->size > size && old == UINT64_MAX && fresh == UINT64_MAX)))
+		size = data->size;
+	lay(&data->committing, old, off, buf, len);
+	lay(&data->dirty, fresh, off, buf, len);
+	return size > off ? (size - off < len ? (ssize_t)(size - off) : (ssize_t)len) : 0;
+}
+
+ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off)
+{
+	struct pfs_store *store;
+	uint64_t commits, base, id;
+	ssize_t n;
+	int err;
+
+	pthread_mutex_lock(&data->lock);
+	err = data->local ? settle_append(data, off + len) : 0;
+	if (err) {
+		pthread_mutex_unlock(&data->lock);
+		return err;
+	}
+	if (!data->local) {
+		pthread_mutex_unlock(&data->lock);
+		err = pfs_node_id(data->node, &id);
+		if (err)
+			return err;
+		store = atomic_load(&data->node->vol->store);
+		n = pfs_store_read(store, id, off, buf, len);
+		return n == -ENOENT ? -ESTALE : n;
+	}
+	do {
+		commits = data->commits;
+		base = data->rewrite ? data->content : data->create ? 0 : data->node->id;
+		pthread_mutex_unlock(&data->lock);
+		n = read_base(data, base, buf, len, off);
+		pthread_mutex_lock(&data->lock);
+		/* A staged content is gone as soon as it is published. */
+		if (n == -ESTALE)
+			pfs_data_wait_idle(data);
+	} while (commits != data->commits);
+	if (n >= 0)
+		n = lay_over(data, n, buf, len, off);
+	pthread_mutex_unlock(&data->lock);
+	return n;
+}
