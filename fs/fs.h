@@ -63,7 +63,8 @@ struct pfs_fs_config {
 struct pfs_kernel_ops {
 	void (*inval_entry)(void *arg, struct pfs_node *parent, struct pfs_bytes name);
 	/* off < 0: attributes only; off 0, len 0: all content too. */
-	void (*inval_inode)(void *arg, struct pfs_node *node, int64_t off, int64_t len);
+	/* false: the kernel has no such inode, or not yet. */
+	bool (*inval_inode)(void *arg, struct pfs_node *node, int64_t off, int64_t len);
 };
 
 /*

@@ -5,6 +5,7 @@
  * one thread per backend does that, from a queue; when the queue overflows everything is taken back.
  */
 #include <stdio.h>
+#include <time.h>
 
 #include "fs/internal.h"
 
@@ -213,6 +214,31 @@ static void tell_entry(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes
 		fs->kernel.inval_entry(fs->kernel_arg, dir, name);
 }
 
+static bool looked_up(struct pfs_fs *fs, struct pfs_node *node)
+{
+	bool is;
+
+	pfs_node_lock(fs, node);
+	is = !node->permanent && node->lookups > 0;
+	pfs_node_unlock(fs, node);
+	return is;
+}
+
+/*
+ * An inode that the kernel does not have while its look-up counts: the look-up is on its way to be given
+ * back, or the answer has been sent and the inode is not made of it yet; it would be, of what was
+ * true before. Nothing tells when: asked again until one of the two has happened.
+ */
+static void kernel_forgets(struct pfs_fs *fs, struct pfs_node *node, int64_t off)
+{
+	const struct timespec pause = {.tv_nsec = 200 * 1000};
+	int64_t until = pfs_monotonic_ns() + NSEC_PER_SEC;
+
+	while (!fs->kernel.inval_inode(fs->kernel_arg, node, off, 0) && looked_up(fs, node) &&
+	       pfs_monotonic_ns() < until)
+		nanosleep(&pause, NULL);
+}
+
 /*
  * off 0: the pages too. Until they are gone the kernel is told no other size (pfs_node_tell_size);
  * what it reads meanwhile is new, and counts as pages again.
@@ -224,7 +250,7 @@ static void tell_inode(struct pfs_fs *fs, struct pfs_node *node, int64_t off)
 		atomic_store(&node->pages, false);
 	}
 	if (fs->kernel.inval_inode)
-		fs->kernel.inval_inode(fs->kernel_arg, node, off, 0);
+		kernel_forgets(fs, node, off);
 	if (off >= 0)
 		pfs_node_dropped(fs, node);
 }

@@ -111,14 +111,16 @@ static void notify_end(struct pfs_session *s)
 	pthread_rwlock_unlock(&s->notify_lock);
 }
 
-static void kernel_inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t len)
+static bool kernel_inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t len)
 {
 	struct pfs_session *s = arg;
+	int err;
 
 	if (!notify_begin(s))
-		return;
-	fuse_lowlevel_notify_inval_inode(s->se, pfs_ops_ino(s->ops.fs, node), off, len);
+		return true;
+	err = fuse_lowlevel_notify_inval_inode(s->se, pfs_ops_ino(s->ops.fs, node), off, len);
 	notify_end(s);
+	return err != -ENOENT;
 }
 
 static void kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_bytes name)

@@ -15,14 +15,14 @@ struct kernel {
 	bool open;	       /* they may end */
 };
 
-static void inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t len)
+static bool inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t len)
 {
 	struct kernel *k = arg;
 
 	(void)node;
 	(void)len;
 	if (off < 0)
-		return;
+		return true;
 	pthread_mutex_lock(&k->lock);
 	k->begun++;
 	pthread_cond_broadcast(&k->cond);
@@ -31,6 +31,7 @@ static void inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t l
 	k->ended++;
 	pthread_cond_broadcast(&k->cond);
 	pthread_mutex_unlock(&k->lock);
+	return true;
 }
 
 static const struct pfs_kernel_ops ops = {.inval_inode = inval_inode};
