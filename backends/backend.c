@@ -19,7 +19,7 @@
 
 const char *const pfs_capability_names[] = {
 	"hard_links", "xattrs", "push",	      "durable_sync", "ranged_writes", "locks", "expiry",
-	"namespaces", "sparse", "persistent", NULL,
+	"namespaces", "sparse", "persistent", "late_create", "told_xattrs", NULL,
 };
 
 const char *const pfs_call_names[PFS_CALL_COUNT_] = {
@@ -86,7 +86,7 @@ int pfs_backend_init(struct pfs_backend *b, const struct pfs_engine *engine,
 		     const struct pfs_backend_ops *ops, const char *name,
 		     const struct pfs_option_set *set)
 {
-	*b = (struct pfs_backend){.engine = engine, .ops = ops, .set = set, .epoch = 1};
+	*b = (struct pfs_backend){.engine = engine, .ops = ops, .set = set, .own = true, .epoch = 1};
 	b->pushing = engine->capabilities & PFS_CAP_PUSH;
 	b->name = strdup(name);
 	b->stats = calloc(PFS_CALL_COUNT_, sizeof(*b->stats));

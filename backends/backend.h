@@ -30,7 +30,7 @@
 #include "backends/option.h"
 
 /* Raised whenever a slot or structure below changes its meaning. */
-#define PFS_SPEC_VERSION 2
+#define PFS_SPEC_VERSION 3
 
 #define PFS_NAME_MAX	   255 /* bytes in a name */
 #define PFS_XATTR_NAME_MAX 255
@@ -60,11 +60,33 @@ enum pfs_capability {
 	PFS_CAP_NAMESPACES = 1u << 7,	/* several namespaces in one backend, listable */
 	PFS_CAP_SPARSE = 1u << 8,	/* holes are kept as holes */
 	PFS_CAP_PERSISTENT = 1u << 9,	/* data outlives the process */
+	/*
+	 * PFS_F_LATE: the engine has no place for a file without its first content, so that nobody
+	 * else sees it empty.
+	 */
+	PFS_CAP_LATE_CREATE = 1u << 10,
+	/*
+	 * The engine has attributes user.persistfs.NAME of its own: get, list, set and remove take these
+	 * names, beside those of fs/.
+	 */
+	PFS_CAP_TOLD_XATTRS = 1u << 11,
 };
 /* The names of the bits, in order, ended by NULL ("hard_links", ...). */
 extern const char *const pfs_capability_names[];
 
 enum pfs_kind { PFS_KIND_KV = 1u << 0, PFS_KIND_SQL = 1u << 1 };
+
+/*
+ * How the data lies: as persistfs lays it out itself (namespaces of a backend), or as another
+ * application does. Data of others is shown by a *view*: a backend of its own with one store, made by
+ * engine->adopt from the backend that says where the data is.
+ */
+enum pfs_layout {
+	PFS_LAYOUT_OWN = 1u << 0,
+	PFS_LAYOUT_PLAIN = 1u << 1,  /* a table of keys and values */
+	PFS_LAYOUT_NATIVE = 1u << 2, /* the engine's own types of keys */
+	PFS_LAYOUT_TABLES = 1u << 3, /* kind = sql: tables, rows and columns */
+};
 
 struct pfs_attr {
 	uint64_t id;
@@ -169,6 +191,12 @@ enum pfs_op_flags {
 	PFS_F_REPLACE = 1u << 4,
 	/* Precondition on `id`: its version is expect_version, else -EAGAIN. */
 	PFS_F_IF_VERSION = 1u << 5,
+	/*
+	 * With CREATE of a regular file without content, where PFS_CAP_LATE_CREATE is offered: its first
+	 * content will follow, and until then the file is this session's alone. One that is released
+	 * without any is gone.
+	 */
+	PFS_F_LATE = 1u << 6,
 };
 
 enum pfs_set_mask {
@@ -363,6 +391,7 @@ struct pfs_engine {
 	const char *name;      /* the `type =` of persistfs.ini */
 	const char *help;      /* one line */
 	unsigned kinds;	       /* enum pfs_kind bits */
+	unsigned layouts;      /* enum pfs_layout bits */
 	uint32_t capabilities;
 	/*
 	 * Own ones; ended by name NULL. The loader knows two by their names: a PFS_OPT_PATH `path` is
@@ -388,6 +417,15 @@ struct pfs_engine {
 	 * said for `path` above.
 	 */
 	void (*place)(const struct pfs_option_set *set, struct pfs_buf *out);
+	/*
+	 * NULL, or: a view of others' data in `host`. Cheap, no I/O; `store` is the section of the store
+	 * with its options (pfs_store_options), valid as long as the view; so is host. *out is owned, and
+	 * freed before host. -EINVAL with msg: options that are missing, too many or impossible. Nothing is
+	 * ever added to the data that it shows but what is written to its files.
+	 */
+	int (*adopt)(struct pfs_backend *host, enum pfs_layout layout, const char *name,
+		     const struct pfs_option_set *store, struct pfs_backend **out,
+		     struct pfs_msg *msg);
 };
 
 struct pfs_backend_ops {
@@ -433,6 +471,12 @@ struct pfs_backend {
 	const struct pfs_backend_ops *ops;
 	char *name;
 	const struct pfs_option_set *set; /* borrowed */
+	struct pfs_backend *host;	  /* of a view: whose data it shows; else NULL */
+	/*
+	 * Some store has the own layout: start looks for it, and makes it where that is wanted. Without,
+	 * nothing is made and nobody is registered; views alone use the backend. Set before start.
+	 */
+	bool own;
 	uint64_t epoch;			  /* atomic; moves with PFS_EVENT_REPLACED */
 	pthread_mutex_t watch_lock; /* held while the watcher runs */
 	pfs_watch_fn watch_fn;
@@ -579,7 +623,10 @@ int pfs_backend_heartbeat(struct pfs_backend *b);
  * there is nothing to wait for. Not from the watcher.
  */
 int pfs_backend_catch_up(struct pfs_backend *b);
-/* How many live sessions the backend has, this one included; does no I/O. */
+/*
+ * How many live sessions the backend has, this one included; 0: others write without having any. Does no
+ * I/O.
+ */
 unsigned pfs_backend_sessions(struct pfs_backend *b);
 
 int pfs_store_usage(struct pfs_store *s, struct pfs_usage *out);

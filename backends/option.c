@@ -77,6 +77,8 @@ const char *pfs_option_type_name(const struct pfs_option *opt)
 		return "duration";
 	case PFS_OPT_ENUM:
 		return opt->choices;
+	case PFS_OPT_MODE:
+		return "permissions";
 	}
 	return "?";
 }
@@ -152,6 +154,9 @@ void pfs_option_describe(const struct pfs_option *opt, struct pfs_msg *out)
 	case PFS_OPT_ENUM:
 		choices_text(opt->choices, words, sizeof(words));
 		pfs_msg_set(out, "one of: %s", words);
+		break;
+	case PFS_OPT_MODE:
+		pfs_msg_set(out, "permissions in octal from 0000 to 0777, such as 0640");
 		break;
 	}
 }
@@ -285,6 +290,16 @@ static int parse_int(const char *text, int64_t *out)
 	return err;
 }
 
+static int parse_mode(const char *text, int64_t *out)
+{
+	size_t n = strspn(text, "01234567");
+
+	if (n < 3 || n > 4 || text[n])
+		return -EINVAL;
+	*out = strtol(text, NULL, 8);
+	return *out > 0777 ? -EINVAL : 0;
+}
+
 static int parse_choice(const char *choices, const char *text, int64_t *out)
 {
 	size_t len = strlen(text), n;
@@ -317,6 +332,8 @@ static int parse_num(const struct pfs_option *opt, const char *text, int64_t *ou
 		return parse_unit(text, duration_units, PFS_ARRAY_SIZE(duration_units), out);
 	case PFS_OPT_ENUM:
 		return parse_choice(opt->choices, text, out);
+	case PFS_OPT_MODE:
+		return parse_mode(text, out);
 	}
 	return -EINVAL;
 }

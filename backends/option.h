@@ -15,6 +15,7 @@ enum pfs_option_type {
 	PFS_OPT_SIZE,	  /* bytes: 64M, 1G, 4096; K M G T are powers of 1024 */
 	PFS_OPT_DURATION, /* stored in ns: 5ms, 30s, 24h, 7d */
 	PFS_OPT_ENUM,	  /* one of `choices`, separated by '|'; stored as its index */
+	PFS_OPT_MODE,	  /* permissions in octal: 0640 */
 };
 
 struct pfs_option {

@@ -441,6 +441,8 @@ int pfs_fs_statfs(struct pfs_fs *fs, struct pfs_node *node, struct statvfs *out)
 		backend = node->vol->config->backend;
 		if (!err)
 			err = pfs_store_usage(atomic_load(&node->vol->store), &usage);
+		if (err == -EOPNOTSUPP) /* others' data is not counted */
+			err = 0;
 	}
 	if (!err && backend)
 		err = pfs_backend_statfs(backend, &space);

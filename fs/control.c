@@ -306,6 +306,8 @@ static void each_path(struct pfs_fs *fs, path_fn fn, void *arg)
 
 	done = each_file("", mount_files, PFS_ARRAY_SIZE(mount_files), NULL, fn, arg);
 	for (i = 0; i < fs->config->nbackends && !done; i++) {
+		if (fs->config->backends[i]->host) /* a view is told with its store */
+			continue;
 		snprintf(dir, sizeof(dir), "backends/%s/", fs->config->backends[i]->name);
 		done = each_file(dir, backend_files, PFS_ARRAY_SIZE(backend_files),
 				 fs->config->backends[i], fn, arg);

@@ -467,7 +467,7 @@ int pfs_fs_link(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *paren
 		return err;
 	if (!pfs_node_is_object(node) || node->vol != parent->vol)
 		return -EXDEV;
-	if (!(pfs_backend_capabilities(node->vol->config->backend) & PFS_CAP_HARD_LINKS))
+	if (!pfs_vol_offers(node->vol, PFS_CAP_HARD_LINKS))
 		return -EPERM;
 	err = pfs_entry_name_check(name);
 	if (!err)

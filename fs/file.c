@@ -227,11 +227,14 @@ static int create_through(struct pfs_fs *fs, struct pfs_node *parent, uint64_t d
 	struct pfs_stamp stamp = pfs_stamp_take(fs);
 	struct pfs_mutation m = {.op = PFS_OP_CREATE, .id = attr->id, .dir = dir, .name = name};
 	struct pfs_batch batch = {.ops = &m, .nops = 1, .now = attr->ctime};
+	bool late = pfs_vol_offers(parent->vol, PFS_CAP_LATE_CREATE);
 	int err;
 
 	m.set = (struct pfs_set){
 		.mode = attr->mode, .uid = attr->uid, .gid = attr->gid, .mtime = attr->mtime,
 		.expires = pfs_vol_expires(parent->vol, attr->mode)};
+	if (late)
+		m.flags = PFS_F_LATE;
 	err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
@@ -244,10 +247,11 @@ static int create_through(struct pfs_fs *fs, struct pfs_node *parent, uint64_t d
 		pfs_fs_forget(fs, *node, 1);
 		return err;
 	}
-	/* The first content is seen whole as well. */
-	if ((flags & O_TRUNC) && !(flags & O_APPEND)) {
+	/* The first content is seen whole as well; where there is no file without one, it is awaited. */
+	if (late || ((flags & O_TRUNC) && !(flags & O_APPEND))) {
 		(void)pfs_data_start_rewrite((*out)->data, false);
-		pfs_data_set_fresh((*out)->data);
+		if (!late)
+			pfs_data_set_fresh((*out)->data);
 	}
 	return 0;
 }

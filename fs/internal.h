@@ -364,6 +364,7 @@ struct pfs_vol *pfs_vol_new(struct pfs_fs *fs, const struct pfs_store_config *co
 			    const char *name, const char *ns);
 int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg);
 bool pfs_vol_pushes(const struct pfs_vol *vol);
+bool pfs_vol_offers(const struct pfs_vol *vol, uint32_t capability);
 /* Is this mount the only one there is, and would it hear of another? Does no I/O. */
 bool pfs_vol_alone(const struct pfs_vol *vol);
 double pfs_vol_timeout(const struct pfs_vol *vol);

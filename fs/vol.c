@@ -155,6 +155,11 @@ bool pfs_vol_pushes(const struct pfs_vol *vol)
 	return pfs_backend_pushing(vol->config->backend);
 }
 
+bool pfs_vol_offers(const struct pfs_vol *vol, uint32_t capability)
+{
+	return pfs_backend_capabilities(vol->config->backend) & capability;
+}
+
 bool pfs_vol_alone(const struct pfs_vol *vol)
 {
 	return pfs_vol_pushes(vol) && pfs_backend_sessions(vol->config->backend) == 1;

@@ -24,9 +24,9 @@ static int check_name(const struct pfs_node *node, struct pfs_bytes name)
 		return -EOPNOTSUPP;
 	if (name.len > PFS_XATTR_NAME_MAX)
 		return -ERANGE;
-	if (!(pfs_backend_capabilities(node->vol->config->backend) & PFS_CAP_XATTRS))
-		return -EOPNOTSUPP;
-	return 0;
+	if (pfs_vol_offers(node->vol, PFS_CAP_XATTRS) || has_prefix(name, PFS_XATTR_PREFIX))
+		return 0;
+	return -EOPNOTSUPP;
 }
 
 /* Commit one change of the object, after everything that waits before it. */
@@ -60,7 +60,7 @@ static bool about_expiry(struct pfs_bytes name)
 
 static bool offers_expiry(const struct pfs_node *node)
 {
-	return pfs_backend_capabilities(node->vol->config->backend) & PFS_CAP_EXPIRY;
+	return pfs_vol_offers(node->vol, PFS_CAP_EXPIRY);
 }
 
 /* Seconds, or seconds since the epoch, with nine digits behind the point; -ENODATA: never. */
@@ -228,7 +228,7 @@ static int virtual_value(struct pfs_fs *fs, struct pfs_node *node, struct pfs_by
 		return tell_expiry(&attr, pfs_bytes_eq(what, PFS_BYTES("ttl")), out);
 	if (pfs_bytes_eq(what, PFS_BYTES("version")))
 		pfs_buf_printf(out, "%llu", (unsigned long long)attr.version);
-	else if (pfs_bytes_eq(what, PFS_BYTES("created")))
+	else if (pfs_bytes_eq(what, PFS_BYTES("created")) && attr.btime)
 		pfs_buf_printf(out, "%lld.%09lld", (long long)(attr.btime / NSEC_PER_SEC),
 			       (long long)(attr.btime % NSEC_PER_SEC));
 	else
@@ -262,7 +262,8 @@ ssize_t pfs_fs_getxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_byt
 		err = virtual_value(fs, node, name, &value);
 		n = err ? err : give(&value, buf, len);
 		pfs_buf_release(&value);
-		return n;
+		if (n != -ENODATA || !pfs_vol_offers(node->vol, PFS_CAP_TOLD_XATTRS))
+			return n;
 	}
 	err = pfs_node_id(node, &id);
 	if (err)
@@ -296,7 +297,7 @@ static int change(struct pfs_fs *fs, struct pfs_node *node, struct pfs_mutation 
 {
 	if (!pfs_node_writable(node))
 		return -EROFS;
-	if (has_prefix(m->name, PFS_XATTR_PREFIX))
+	if (has_prefix(m->name, PFS_XATTR_PREFIX) && !pfs_vol_offers(node->vol, PFS_CAP_TOLD_XATTRS))
 		return -EPERM;
 	return commit_change(fs, node, m);
 }

@@ -351,7 +351,7 @@ static void fill_store(struct pfs_store_config *out, const struct cfg_store *sto
 
 	*out = (struct pfs_store_config){
 		.name = s->name,
-		.backend = store->backend->backend,
+		.backend = store->view ? store->view : store->backend->backend,
 		.backend_name = store->backend->s.name,
 		.ns = store->ns,
 		.create = pfs_config_get(s, "create")->num,
@@ -370,6 +370,11 @@ static void fill_store(struct pfs_store_config *out, const struct cfg_store *sto
 	};
 }
 
+static bool lazy(const struct cfg_backend *b)
+{
+	return !strcmp(pfs_config_get(&b->s, "connect")->str, "lazy");
+}
+
 /* Of the backends only those that a store refers to. */
 static int construct_backends(struct cfg *cfg)
 {
@@ -378,8 +383,8 @@ static int construct_backends(struct cfg *cfg)
 	struct pfs_msg msg = {0};
 	int err;
 
-	fs->backends = calloc(cfg->nbackends + 1, sizeof(struct pfs_backend *));
-	fs->lazy = calloc(cfg->nbackends + 1, sizeof(bool));
+	fs->backends = calloc(cfg->nbackends + cfg->nstores + 1, sizeof(struct pfs_backend *));
+	fs->lazy = calloc(cfg->nbackends + cfg->nstores + 1, sizeof(bool));
 	if (!fs->backends || !fs->lazy)
 		return -ENOMEM;
 	for (b = cfg->backends; b < cfg->backends + cfg->nbackends; b++) {
@@ -394,8 +399,42 @@ static int construct_backends(struct cfg *cfg)
 				      *msg.text ? msg.text : strerror(-err));
 			continue;
 		}
-		fs->lazy[fs->nbackends] = !strcmp(pfs_config_get(&b->s, "connect")->str, "lazy");
+		b->backend->own = false;
+		fs->lazy[fs->nbackends] = lazy(b);
 		fs->backends[fs->nbackends++] = b->backend;
+	}
+	return 0;
+}
+
+/* The views of others' data: a backend for each store that shows some. */
+static int construct_views(struct cfg *cfg)
+{
+	struct pfs_fs_config *fs = &cfg->pub.fs;
+	struct cfg_store *store;
+	struct pfs_msg msg = {0};
+	int err;
+
+	for (store = cfg->stores; store < cfg->stores + cfg->nstores; store++) {
+		struct cfg_backend *b = store->backend;
+
+		if (!b->backend)
+			continue;
+		if (store->layout == PFS_LAYOUT_OWN) {
+			b->backend->own = true;
+			continue;
+		}
+		pfs_msg_clear(&msg);
+		err = b->engine->adopt(b->backend, store->layout, store->s.name, &store->s.set,
+				       &store->view, &msg);
+		if (err == -ENOMEM)
+			return err;
+		if (err) {
+			pfs_faults_at(cfg->faults, store->s.line, "[%s]: %s", store->s.title,
+				      *msg.text ? msg.text : strerror(-err));
+			continue;
+		}
+		fs->lazy[fs->nbackends] = lazy(b);
+		fs->backends[fs->nbackends++] = store->view;
 	}
 	return 0;
 }
@@ -432,6 +471,8 @@ static int finish(struct cfg *cfg)
 	err = resolve_log(cfg);
 	if (!err)
 		err = construct_backends(cfg);
+	if (!err)
+		err = construct_views(cfg);
 	if (!err && cfg->faults->n)
 		err = -EINVAL;
 	if (!err)
@@ -495,6 +536,8 @@ void pfs_config_free(struct pfs_config *config)
 	if (!config)
 		return;
 	cfg = pfs_container_of(config, struct cfg, pub);
+	for (i = 0; cfg->stores && i < cfg->nstores; i++)
+		pfs_backend_free(cfg->stores[i].view); /* before its host */
 	for (i = 0; cfg->backends && i < cfg->nbackends; i++) {
 		pfs_backend_free(cfg->backends[i].backend);
 		pfs_config_section_release(&cfg->backends[i].s);

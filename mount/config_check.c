@@ -4,6 +4,7 @@
  * in one run; nothing is constructed and, apart from files of passwords and the identity of data
  * files, nothing outside the configuration is touched.
  */
+#include "backends/adopt/options.h"
 #include "mount/config_internal.h"
 
 #include <assert.h>
@@ -30,13 +31,17 @@ const struct pfs_option pfs_store_options[] = {
 	 .type = PFS_OPT_ENUM,
 	 .choices = "own|plain|native",
 	 .def = "own",
-	 .help = "own: tables of persistfs's own making; no engine of this build offers another"},
+	 .help = "own: as persistfs lays data out; plain: a table of keys and values that an "
+		 "application has; native: the keys of a Redis as they are"},
 	{.name = "kind",
 	 .type = PFS_OPT_ENUM,
 	 .choices = "kv|sql",
 	 .def = "kv",
 	 .help = "kv: keys are files; sql: tables, rows and columns are"},
-	{.name = "read_only", .type = PFS_OPT_BOOL, .def = "no", .help = "refuse every change"},
+	{.name = "read_only",
+	 .type = PFS_OPT_BOOL,
+	 .def = "no",
+	 .help = "refuse every change; the default is yes where others' data is shown"},
 	{.name = "create",
 	 .type = PFS_OPT_BOOL,
 	 .def = "yes",
@@ -81,6 +86,7 @@ const struct pfs_option pfs_store_options[] = {
 	 .choices = "keep|refresh",
 	 .def = "keep",
 	 .help = "whether writing to a key that expires leaves its time or begins ttl anew"},
+	PFS_VIEW_OPTIONS,
 	PFS_OPTION_END,
 };
 
@@ -370,6 +376,72 @@ static void backends_with_kind(const struct cfg *cfg, unsigned kind, struct pfs_
 	pfs_buf_str(out, n ? "" : "none");
 }
 
+/* The layouts of `bits` by name: "own, plain". */
+static void layout_names(unsigned bits, struct pfs_buf *out)
+{
+	static const char *const names[] = {"own", "plain", "native"};
+	size_t i;
+
+	for (i = 0; i < PFS_ARRAY_SIZE(names); i++)
+		if (bits & (1u << i))
+			pfs_buf_printf(out, "%s%s", out->len ? ", " : "", names[i]);
+	pfs_buf_str(out, "");
+}
+
+/* Options of stores that show others' data, in a store that does not, or not such data. */
+static void check_view_options(struct cfg *cfg, const struct cfg_store *store)
+{
+	const struct pfs_option *opt;
+	struct pfs_buf names = {0};
+
+	for (opt = pfs_view_options; opt->name; opt++) {
+		unsigned layouts = pfs_view_option_layouts(opt->name);
+
+		if (!pfs_config_get(&store->s, opt->name)->given || (layouts & store->layout))
+			continue;
+		names.len = 0;
+		layout_names(layouts, &names);
+		fault_of(cfg, &store->s, opt->name, "is not for this layout; it is for: %s%s",
+			 names.data ? names.data : "",
+			 layouts & PFS_LAYOUT_TABLES ? ", and kind = sql" : "");
+		cfg->faults->failed |= names.failed;
+	}
+	pfs_buf_release(&names);
+}
+
+/* What a store that shows others' data has no place for. */
+static void check_adopted(struct cfg *cfg, const struct cfg_store *store)
+{
+	if (store->ns && !strcmp(store->ns, "*"))
+		fault_of(cfg, &store->s, "namespace",
+			 "'*' is for layout own; without a namespace all keys are shown");
+	if (pfs_config_get(&store->s, "write_mode")->num)
+		fault_of(cfg, &store->s, "write_mode",
+			 "'queued' is for layout own: what an application reads is written at once");
+	if (pfs_config_get(&store->s, "ttl")->str)
+		fault_of(cfg, &store->s, "ttl",
+			 "is for layout own; set user.persistfs.ttl on a file instead");
+}
+
+static void check_layout(struct cfg *cfg, const struct cfg_store *store)
+{
+	const struct pfs_engine *e = store->backend->engine;
+	struct pfs_buf names = {0};
+
+	if (!(e->layouts & store->layout) && store->layout != PFS_LAYOUT_TABLES) {
+		layout_names(e->layouts, &names);
+		fault_of(cfg, &store->s, "layout",
+			 "backend '%s' (type %s) does not offer '%s'; available: %s",
+			 store->backend->s.name, e->name, pfs_config_get(&store->s, "layout")->str,
+			 names.data ? names.data : "");
+		cfg->faults->failed |= names.failed;
+		pfs_buf_release(&names);
+	}
+	check_view_options(cfg, store);
+	if (store->layout != PFS_LAYOUT_OWN)
+		check_adopted(cfg, store);
+}
+
 /* What the store wants against what the engine of its backend offers. */
 static void check_offer(struct cfg *cfg, const struct cfg_store *store)
 {
@@ -385,10 +457,9 @@ static void check_offer(struct cfg *cfg, const struct cfg_store *store)
 			 backend, e->name, pfs_config_get(&store->s, "kind")->str, names.data);
 		names.len = 0;
 	}
-	if (pfs_config_get(&store->s, "layout")->num)
-		fault_of(cfg, &store->s, "layout",
-			 "backend '%s' (type %s) does not offer '%s' yet; available: own", backend,
-			 e->name, pfs_config_get(&store->s, "layout")->str);
+	check_layout(cfg, store);
+	if (store->layout != PFS_LAYOUT_OWN)
+		return;
 	if (pfs_config_get(&store->s, "ttl")->str && !(e->capabilities & PFS_CAP_EXPIRY)) {
 		engine_names(cfg, PFS_CAP_EXPIRY, 0, &names);
 		fault_of(cfg, &store->s, "ttl",
@@ -448,16 +519,34 @@ static int inherit(struct cfg *cfg, struct cfg_store *store)
 	return 0;
 }
 
-/* Only a store that may be written to makes its namespace without being told. */
-static int default_create(struct cfg_store *store)
+/* Set what a key is where it is not written. */
+static int set_default(struct cfg_store *store, const char *name, const char *text)
 {
-	const struct pfs_option_value *create = pfs_config_get(&store->s, "create");
+	const struct pfs_option_value *value = pfs_config_get(&store->s, name);
+	int err;
+
+	if (value->given)
+		return 0;
+	err = pfs_option_set_text(&store->s.set, name, text, NULL);
+	store->s.set.values[value - store->s.set.values].given = false;
+	return err;
+}
+
+/*
+ * How its data lies. Others' data is not written to without being told, and only a store that may be
+ * written to makes its namespace without being told.
+ */
+static int set_layout(struct cfg_store *store)
+{
 	int err = 0;
 
-	if (!create->given && pfs_config_get(&store->s, "read_only")->num) {
-		err = pfs_option_set_text(&store->s.set, "create", "no", NULL);
-		store->s.set.values[create - store->s.set.values].given = false;
-	}
+	store->layout = pfs_config_get(&store->s, "kind")->num
+				? PFS_LAYOUT_TABLES
+				: 1u << pfs_config_get(&store->s, "layout")->num;
+	if (store->layout != PFS_LAYOUT_OWN)
+		err = set_default(store, "read_only", "yes");
+	if (!err && pfs_config_get(&store->s, "read_only")->num)
+		err = set_default(store, "create", "no");
 	return err;
 }
 
@@ -473,7 +562,7 @@ static int check_store(struct cfg *cfg, struct cfg_store *store, const struct pf
 	if (err)
 		return err;
 	check_store_name(cfg, &store->s);
-	err = default_create(store);
+	err = set_layout(store);
 	if (!err)
 		err = check_namespace(cfg, store);
 	if (err)
@@ -580,7 +669,8 @@ static int check_overlaps(struct cfg *cfg)
 	if (!places)
 		return -ENOMEM;
 	for (i = 0; i < cfg->nstores; i++) {
-		if (cfg->stores[i].backend && cfg->stores[i].backend->identity)
+		if (cfg->stores[i].backend && cfg->stores[i].backend->identity &&
+		    cfg->stores[i].layout == PFS_LAYOUT_OWN)
 			places[n++] = &cfg->stores[i];
 	}
 	qsort(places, n, sizeof(struct cfg_store *), place_cmp);

@@ -44,6 +44,8 @@ struct cfg_backend {
 struct cfg_store {
 	struct cfg_section s;
 	struct cfg_backend *backend; /* NULL: not known */
+	enum pfs_layout layout;
+	struct pfs_backend *view; /* owned: shows others' data; NULL: own layout */
 	char *ns;
 };
 

@@ -616,6 +616,7 @@ const struct pfs_engine pfs_memory_engine = {
 	.name = "memory",
 	.help = "in this process's memory: data lives as long as the mount",
 	.kinds = PFS_KIND_KV,
+	.layouts = PFS_LAYOUT_OWN,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_RANGED_WRITES |
 			PFS_CAP_LOCKS | PFS_CAP_EXPIRY | PFS_CAP_NAMESPACES | PFS_CAP_SPARSE,
 	.options = mem_options,

@@ -333,6 +333,7 @@ const struct pfs_engine pfs_postgres_engine = {
 	.name = "postgres",
 	.help = "a PostgreSQL database",
 	.kinds = PFS_KIND_KV,
+	.layouts = PFS_LAYOUT_OWN,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,

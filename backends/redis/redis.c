@@ -633,6 +633,7 @@ const struct pfs_engine pfs_redis_engine = {
 	.name = "redis",
 	.help = "a Redis server: each file is the string at NAMESPACE:path",
 	.kinds = PFS_KIND_KV,
+	.layouts = PFS_LAYOUT_OWN,
 	.capabilities = PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_EXPIRY |
 			PFS_CAP_NAMESPACES | PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,

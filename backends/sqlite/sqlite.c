@@ -523,6 +523,9 @@ static void sq_health(struct pfs_backend *base, struct pfs_health *out)
 	struct sqlite_backend *b = sqlite_of(base);
 
 	memset(out, 0, sizeof(*out));
+	out->ok = !base->own; /* views have connections of their own */
+	if (out->ok)
+		return;
 	pthread_mutex_lock(&b->health_lock);
 	out->why = b->trouble;
 	pthread_mutex_unlock(&b->health_lock);
@@ -642,6 +645,8 @@ static int sq_start(struct pfs_backend *base, struct pfs_msg *msg)
 	struct sqlite_backend *b = sqlite_of(base);
 	int err;
 
+	if (!base->own)
+		return 0;
 	err = sqlite_file_start(b, msg);
 	if (err)
 		return err;
@@ -761,6 +766,7 @@ const struct pfs_engine pfs_sqlite_engine = {
 	.name = "sqlite",
 	.help = "an SQLite database file",
 	.kinds = PFS_KIND_KV,
+	.layouts = PFS_LAYOUT_OWN,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,

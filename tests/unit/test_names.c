@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/names.h"
+#include "backends/names.h"
 
 static const struct pfs_key_encoding whole = {{NULL, 0}, false};
 static const struct pfs_key_encoding colon = {{":", 1}, false};

@@ -18,8 +18,8 @@
  *
  * Nothing here blocks or keeps state.
  */
-#ifndef PFS_FS_NAMES_H
-#define PFS_FS_NAMES_H
+#ifndef PFS_BACKENDS_NAMES_H
+#define PFS_BACKENDS_NAMES_H
 
 #include "backends/backend.h"
 

@@ -4,7 +4,7 @@
  * only if encoding what it read gives the same name again. That makes the two each other's inverse
  * whatever the rules for single bytes are.
  */
-#include "fs/names.h"
+#include "backends/names.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,0 +1,391 @@
+/*
+ * The driver of rows.h for SQLite. Connections are apart from those of the own layout, which treats them
+ * as another program's, and they set nothing that stays: no journal mode, no application id.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "backends/sqlite/rows.h"
+#include "backends/sqlite/sqlite.h"
+
+#define CACHED 32 /* prepared statements of a connection */
+
+struct lite_conn {
+	struct lite_db *db;
+	sqlite3 *sq;
+	int64_t changes;
+	struct lite_stmt {
+		char *sql;
+		sqlite3_stmt *stmt;
+		uint64_t used;
+	} cache[CACHED];
+	uint64_t uses;
+};
+
+struct lite_db {
+	struct pfs_rows_db base;
+	struct pfs_pool pool;
+	char *path;
+	int64_t timeout;
+	bool read_only;
+	/* Asks for data_version, which tells of others only. */
+	pthread_mutex_t lock;
+	struct lite_conn *observer;
+};
+
+static struct lite_db *db_of(struct pfs_rows_db *db)
+{
+	return pfs_container_of(db, struct lite_db, base);
+}
+
+static struct lite_conn *conn_of(struct pfs_rows_conn *c)
+{
+	return (struct lite_conn *)(void *)c;
+}
+
+/* ---- errors --------------------------------------------------------------------------------- */
+
+static int lite_error(sqlite3 *sq, int rc)
+{
+	int err = sqlite_error(sq, rc), ext = sq ? sqlite3_extended_errcode(sq) : rc;
+
+	switch (ext) {
+	case SQLITE_CONSTRAINT_UNIQUE:
+	case SQLITE_CONSTRAINT_PRIMARYKEY:
+	case SQLITE_CONSTRAINT_ROWID:
+		return -EEXIST;
+	case SQLITE_CONSTRAINT_FOREIGNKEY:
+		return -EBUSY;
+	default:
+		break;
+	}
+	switch (rc & 0xff) {
+	case SQLITE_CONSTRAINT:
+	case SQLITE_MISMATCH:
+		return -EINVAL;
+	case SQLITE_ERROR:
+		return -ENOTSUP;
+	default:
+		return err;
+	}
+}
+
+/* ---- connections ---------------------------------------------------------------------------- */
+
+static int lite_busy(void *arg, int n)
+{
+	struct lite_conn *c = arg;
+	int64_t nap = n < 5 ? 1000000 : 10000000;
+
+	if (n * nap > c->db->timeout)
+		return 0;
+	nanosleep(&(struct timespec){.tv_nsec = nap}, NULL);
+	return 1;
+}
+
+static void lite_close(void *arg, void *conn)
+{
+	struct lite_conn *c = conn;
+	size_t i;
+
+	(void)arg;
+	for (i = 0; i < CACHED; i++) {
+		sqlite3_finalize(c->cache[i].stmt);
+		free(c->cache[i].sql);
+	}
+	sqlite3_close(c->sq);
+	free(c);
+}
+
+static int lite_open(void *arg, void **out)
+{
+	struct lite_db *db = arg;
+	struct lite_conn *c = calloc(1, sizeof(*c));
+	int rc, err;
+
+	if (!c)
+		return -ENOMEM;
+	c->db = db;
+	rc = sqlite3_open_v2(db->path, &c->sq,
+			     (db->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
+				     SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
+			     NULL);
+	err = lite_error(c->sq, rc);
+	if (!err) {
+		sqlite3_extended_result_codes(c->sq, 1);
+		sqlite3_busy_handler(c->sq, lite_busy, c);
+		err = lite_error(c->sq, sqlite3_exec(c->sq, "PRAGMA foreign_keys = ON", NULL, NULL,
+						     NULL));
+	}
+	if (err)
+		lite_close(NULL, c);
+	else
+		*out = c;
+	return err;
+}
+
+static const struct pfs_pool_ops lite_pool_ops = {.open = lite_open, .close = lite_close};
+
+static int lite_get(struct pfs_rows_db *base, bool write, struct pfs_rows_conn **out)
+{
+	struct lite_db *db = db_of(base);
+	void *conn = NULL;
+	int err;
+
+	if (write && db->read_only)
+		return -EROFS;
+	err = pfs_pool_get(&db->pool, pfs_monotonic_ns() + db->timeout, &conn);
+	if (!err)
+		*out = conn;
+	return err;
+}
+
+static void lite_rollback(struct pfs_rows_conn *c)
+{
+	if (!sqlite3_get_autocommit(conn_of(c)->sq))
+		sqlite3_exec(conn_of(c)->sq, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static void lite_put(struct pfs_rows_db *base, struct pfs_rows_conn *c, bool broken)
+{
+	lite_rollback(c);
+	pfs_pool_put(&db_of(base)->pool, c, broken);
+}
+
+/* ---- statements ----------------------------------------------------------------------------- */
+
+static int prepare(struct lite_conn *c, const char *sql, sqlite3_stmt **out)
+{
+	struct lite_stmt *slot = c->cache;
+	char *copy;
+	size_t i;
+	int rc;
+
+	for (i = 0; i < CACHED; i++) {
+		if (c->cache[i].sql && !strcmp(c->cache[i].sql, sql)) {
+			c->cache[i].used = ++c->uses;
+			*out = c->cache[i].stmt;
+			return 0;
+		}
+		if (c->cache[i].used < slot->used)
+			slot = &c->cache[i];
+	}
+	copy = strdup(sql);
+	if (!copy)
+		return -ENOMEM;
+	sqlite3_finalize(slot->stmt);
+	free(slot->sql);
+	*slot = (struct lite_stmt){0};
+	rc = sqlite3_prepare_v3(c->sq, sql, -1, SQLITE_PREPARE_PERSISTENT, &slot->stmt, NULL);
+	if (rc != SQLITE_OK || !slot->stmt) {
+		free(copy);
+		return lite_error(c->sq, rc == SQLITE_OK ? SQLITE_ERROR : rc);
+	}
+	slot->sql = copy;
+	slot->used = ++c->uses;
+	*out = slot->stmt;
+	return 0;
+}
+
+static int bind(struct lite_conn *c, sqlite3_stmt *stmt, const struct pfs_value *v, int i)
+{
+	const char *p = v->bytes.p ? v->bytes.p : "";
+	int rc = SQLITE_OK;
+
+	switch (v->type) {
+	case PFS_VALUE_NULL:
+		rc = sqlite3_bind_null(stmt, i);
+		break;
+	case PFS_VALUE_INTEGER:
+		rc = sqlite3_bind_int64(stmt, i, v->num);
+		break;
+	case PFS_VALUE_REAL: /* as text: the column's affinity makes a number of it */
+	case PFS_VALUE_TEXT:
+		rc = sqlite3_bind_text64(stmt, i, p, v->bytes.len, SQLITE_STATIC, SQLITE_UTF8);
+		break;
+	case PFS_VALUE_BLOB:
+		rc = sqlite3_bind_blob64(stmt, i, p, v->bytes.len, SQLITE_STATIC);
+		break;
+	}
+	return rc == SQLITE_OK ? 0 : lite_error(c->sq, rc);
+}
+
+static int lite_query(struct pfs_rows_conn *conn, const char *sql, const struct pfs_value *params,
+		      size_t n, struct pfs_rows **out)
+{
+	struct lite_conn *c = conn_of(conn);
+	sqlite3_stmt *stmt = NULL;
+	size_t i;
+	int err;
+
+	err = prepare(c, sql, &stmt);
+	for (i = 0; i < n && !err; i++)
+		err = bind(c, stmt, &params[i], (int)i + 1);
+	if (err && stmt)
+		sqlite3_clear_bindings(stmt);
+	if (!err)
+		*out = (struct pfs_rows *)(void *)stmt;
+	return err;
+}
+
+static sqlite3_stmt *stmt_of(struct pfs_rows *r)
+{
+	return (sqlite3_stmt *)(void *)r;
+}
+
+static int lite_next(struct pfs_rows *r)
+{
+	int rc = sqlite3_step(stmt_of(r));
+
+	if (rc == SQLITE_ROW)
+		return 1;
+	return rc == SQLITE_DONE ? 0 : lite_error(sqlite3_db_handle(stmt_of(r)), rc);
+}
+
+static void lite_column(struct pfs_rows *r, int i, struct pfs_value *out)
+{
+	sqlite3_stmt *stmt = stmt_of(r);
+	const void *p;
+
+	*out = (struct pfs_value){0};
+	switch (sqlite3_column_type(stmt, i)) {
+	case SQLITE_NULL:
+		return;
+	case SQLITE_INTEGER:
+		out->type = PFS_VALUE_INTEGER;
+		out->num = sqlite3_column_int64(stmt, i);
+		break;
+	case SQLITE_FLOAT:
+		out->type = PFS_VALUE_REAL;
+		break;
+	case SQLITE_TEXT:
+		out->type = PFS_VALUE_TEXT;
+		break;
+	default:
+		out->type = PFS_VALUE_BLOB;
+		break;
+	}
+	p = out->type == PFS_VALUE_BLOB ? sqlite3_column_blob(stmt, i)
+					: (const void *)sqlite3_column_text(stmt, i);
+	out->bytes = (struct pfs_bytes){p ? p : "", (size_t)sqlite3_column_bytes(stmt, i)};
+}
+
+static void lite_end(struct pfs_rows *r)
+{
+	if (!r)
+		return;
+	sqlite3_reset(stmt_of(r));
+	sqlite3_clear_bindings(stmt_of(r));
+}
+
+static int64_t lite_changes(struct pfs_rows_conn *c)
+{
+	return sqlite3_changes64(conn_of(c)->sq);
+}
+
+static int lite_exec(struct pfs_rows_conn *c, const char *sql)
+{
+	return lite_error(conn_of(c)->sq, sqlite3_exec(conn_of(c)->sq, sql, NULL, NULL, NULL));
+}
+
+static int lite_begin(struct pfs_rows_conn *c, bool write)
+{
+	return lite_exec(c, write ? "BEGIN IMMEDIATE" : "BEGIN");
+}
+
+static int lite_commit(struct pfs_rows_conn *c)
+{
+	return lite_exec(c, "COMMIT");
+}
+
+/* ---- what others do ------------------------------------------------------------------------- */
+
+static int lite_data_version(struct pfs_rows_db *base, uint64_t *out)
+{
+	struct lite_db *db = db_of(base);
+	struct pfs_rows *r = NULL;
+	struct pfs_value v;
+	void *conn = NULL;
+	int err = 0;
+
+	pthread_mutex_lock(&db->lock);
+	if (!db->observer) {
+		err = lite_open(db, &conn);
+		db->observer = err ? NULL : conn;
+	}
+	if (!err)
+		err = lite_query((struct pfs_rows_conn *)(void *)db->observer,
+				 "PRAGMA data_version", NULL, 0, &r);
+	if (!err && (err = lite_next(r)) > 0) {
+		lite_column(r, 0, &v);
+		*out = (uint64_t)v.num;
+		err = 0;
+	} else if (!err) {
+		err = -EIO;
+	}
+	lite_end(r);
+	pthread_mutex_unlock(&db->lock);
+	return err;
+}
+
+static void lite_connections(struct pfs_rows_db *base, struct pfs_connections *out)
+{
+	pfs_pool_counts(&db_of(base)->pool, out);
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static void lite_free(struct pfs_rows_db *base)
+{
+	struct lite_db *db = db_of(base);
+
+	pfs_pool_release(&db->pool);
+	if (db->observer)
+		lite_close(NULL, db->observer);
+	pthread_mutex_destroy(&db->lock);
+	free(db->path);
+	free(db);
+}
+
+static const struct pfs_rows_ops lite_ops = {
+	.free = lite_free,
+	.get = lite_get,
+	.put = lite_put,
+	.query = lite_query,
+	.next = lite_next,
+	.column = lite_column,
+	.end = lite_end,
+	.changes = lite_changes,
+	.begin = lite_begin,
+	.commit = lite_commit,
+	.rollback = lite_rollback,
+	.data_version = lite_data_version,
+	.connections = lite_connections,
+};
+
+int sqlite_rows_new(struct pfs_backend *host, bool read_only, struct pfs_rows_db **out)
+{
+	struct lite_db *db = calloc(1, sizeof(*db));
+	int err;
+
+	if (!db)
+		return -ENOMEM;
+	db->base.ops = &lite_ops;
+	db->path = strdup(pfs_option_get(host->set, "path")->str);
+	db->timeout = pfs_option_get(host->set, "timeout")->num;
+	db->read_only = read_only;
+	pthread_mutex_init(&db->lock, NULL);
+	err = pfs_pool_init(&db->pool, &lite_pool_ops, db,
+			    (unsigned)pfs_option_get(host->set, "pool_size")->num,
+			    (unsigned)pfs_option_get(host->set, "max_overflow")->num, 0);
+	if (!err && !db->path)
+		err = -ENOMEM;
+	if (err)
+		lite_free(&db->base);
+	else
+		*out = &db->base;
+	return err;
+}
