@@ -239,6 +239,12 @@ static void shorten(const struct rules *r, struct pfs_bytes c, struct pfs_buf *p
 	pfs_buf_add(path, digits, HASH_DIGITS);
 }
 
+void pfs_name_shorten(struct pfs_bytes key, struct pfs_buf *path, size_t start)
+{
+	if (!path->failed)
+		shorten(&name_rules, key, path, start);
+}
+
 /* Appends the canonical name of component c. Returns whether it is a short form. */
 static bool encode_component(const struct rules *r, struct pfs_bytes c, struct pfs_buf *path)
 {

@@ -48,6 +48,12 @@ int pfs_names_from_key(const struct pfs_key_encoding *enc, struct pfs_bytes key,
 int pfs_names_to_key(const struct pfs_key_encoding *enc, struct pfs_bytes path, struct pfs_buf *key,
 		     bool *own_value);
 
+/*
+ * The end of `path`, from `start` on, is an encoded name that is too long: it becomes its short form, with
+ * the hash of `key`. A buffer that failed is left alone.
+ */
+void pfs_name_shorten(struct pfs_bytes key, struct pfs_buf *path, size_t start);
+
 /* Is this the short form of a longer name? */
 bool pfs_name_is_short(struct pfs_bytes name);
 

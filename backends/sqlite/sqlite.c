@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backends/sqlite/sqlite.h"
+#include "backends/sqlite/tables.h"
 
 #define SMALL_READ 65536
 
@@ -752,6 +753,16 @@ static int sq_create(const char *name, const struct pfs_option_set *set, struct 
 	return 0;
 }
 
+static int sq_adopt(struct pfs_backend *host, enum pfs_layout layout, const char *name,
+		    const struct pfs_option_set *store, struct pfs_backend **out,
+		    struct pfs_msg *msg)
+{
+	if (layout == PFS_LAYOUT_TABLES)
+		return sqlite_tables_adopt(host, name, store, out, msg);
+	pfs_msg_set(msg, "this layout is not offered");
+	return -EINVAL;
+}
+
 static const struct pfs_option sqlite_options[] = {
 	{.name = "path", .type = PFS_OPT_PATH, .required = true, .help = "the database file"},
 	{.name = "create",
@@ -765,12 +776,13 @@ const struct pfs_engine pfs_sqlite_engine = {
 	.spec_version = PFS_SPEC_VERSION,
 	.name = "sqlite",
 	.help = "an SQLite database file",
-	.kinds = PFS_KIND_KV,
-	.layouts = PFS_LAYOUT_OWN,
+	.kinds = PFS_KIND_KV | PFS_KIND_SQL,
+	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_TABLES,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,
 	.options = sqlite_options,
 	.create = sq_create,
+	.adopt = sq_adopt,
 	.schemes = "sqlite",
 };

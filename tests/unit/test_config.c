@@ -821,7 +821,7 @@ static void backends_list_and_show_tell_types_and_options(void **state)
 	assert_int_equal(RUN(pfs_verb_backends, W("backends"), W("list"), W("--json")), 0);
 	expect_output("out", "\"type\": \"sqlite\"");
 	assert_int_equal(RUN(pfs_verb_backends, W("backends"), W("show"), W("sqlite")), 0);
-	expect_output("out", "kinds:        kv\n");
+	expect_output("out", "kinds:        kv, sql\n");
 	expect_output("out", "\n  pool_size (number, default 4)\n");
 	expect_output("out", "\n      a number from 1 to 64\n");
 	expect_output("out", "\n  type (string, required)\n");

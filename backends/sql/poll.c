@@ -1,0 +1,91 @@
+/* The thread of poll.h. `lock` makes asking and telling one step, so that nothing told is told late. */
+#include "backends/sql/poll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "backends/sql/wake.h"
+
+#define INTERVAL (20 * (NSEC_PER_SEC / 1000))
+
+struct pfs_rows_poll {
+	struct pfs_view *view;
+	struct pfs_rows_db *db;
+	struct pfs_wake wake;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	uint64_t version;
+	bool known;
+};
+
+int pfs_rows_poll_now(struct pfs_rows_poll *p)
+{
+	uint64_t version = 0;
+	bool changed;
+	int err;
+
+	pthread_mutex_lock(&p->lock);
+	err = p->db->ops->data_version(p->db, &version);
+	changed = !err && (!p->known || version != p->version);
+	if (!err) {
+		p->version = version;
+		p->known = true;
+	}
+	if (pfs_backend_pushing(p->view->backend) != !err)
+		pfs_backend_set_pushing(p->view->backend, !err);
+	if (changed)
+		pfs_view_changed(p->view, NULL);
+	pthread_mutex_unlock(&p->lock);
+	return err;
+}
+
+static void *run(void *arg)
+{
+	struct pfs_rows_poll *p = arg;
+
+	while (pfs_wake_wait(&p->wake, INTERVAL))
+		(void)pfs_rows_poll_now(p);
+	return NULL;
+}
+
+int pfs_rows_poll_start(struct pfs_view *view, struct pfs_rows_db *db, struct pfs_rows_poll **out)
+{
+	struct pfs_rows_poll *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->view = view;
+	p->db = db;
+	pthread_mutex_init(&p->lock, NULL);
+	pfs_wake_init(&p->wake);
+	err = db->ops->data_version(db, &p->version);
+	p->known = !err;
+	if (!err)
+		err = -pthread_create(&p->thread, NULL, run, p);
+	if (err) {
+		pfs_wake_release(&p->wake);
+		pthread_mutex_destroy(&p->lock);
+		free(p);
+	} else {
+		*out = p;
+	}
+	return err;
+}
+
+void pfs_rows_poll_stop(struct pfs_rows_poll *p)
+{
+	if (!p)
+		return;
+	pfs_wake_stop(&p->wake);
+	pthread_join(p->thread, NULL);
+	pfs_wake_release(&p->wake);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+void pfs_rows_poll_wake(struct pfs_rows_poll *p)
+{
+	if (p)
+		pfs_wake_up(&p->wake);
+}

@@ -1,0 +1,1110 @@
+/*
+ * The view of tables: look-up, listing and reading. Every call is one transaction of one connection, with
+ * the catalogue that holds in it, so that a schema which changes meanwhile is seen before or after.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/sql/poll.h"
+#include "backends/sql/tables.h"
+
+static struct tables *tables_of(struct pfs_view *view)
+{
+	return pfs_container_of(view, struct tables, view);
+}
+
+/* ---- sessions ------------------------------------------------------------------------------- */
+
+static void catalog_put(struct tables *v, struct tables_catalog *c)
+{
+	bool last;
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&v->lock);
+	last = --c->refs == 0;
+	pthread_mutex_unlock(&v->lock);
+	if (last)
+		tables_catalog_free(c);
+}
+
+/* The catalogue of the session's transaction: the one that is kept, or a new one. */
+static int catalog_get(struct tables_session *s)
+{
+	struct tables *v = s->v;
+	struct tables_catalog *c = NULL, *old;
+	uint64_t version = 0;
+	int err;
+
+	err = v->engine->version(v->db, s->c, &version);
+	if (err)
+		return err;
+	pthread_mutex_lock(&v->lock);
+	if (v->catalog && v->catalog->version == version) {
+		s->catalog = v->catalog;
+		s->catalog->refs++;
+	}
+	pthread_mutex_unlock(&v->lock);
+	if (s->catalog)
+		return 0;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->version = version;
+	err = v->engine->load(v->db, s->c, c);
+	if (!err)
+		err = tables_catalog_finish(c);
+	if (err) {
+		tables_catalog_free(c);
+		return err;
+	}
+	c->refs = 2;
+	pthread_mutex_lock(&v->lock);
+	old = v->catalog;
+	v->catalog = c;
+	pthread_mutex_unlock(&v->lock);
+	catalog_put(v, old);
+	s->catalog = c;
+	return 0;
+}
+
+static bool is_broken(int err)
+{
+	return err == -EIO || err == -EHOSTDOWN || err == -ENOMEM;
+}
+
+int tables_enter(struct tables *v, bool write, struct tables_session *out)
+{
+	struct tables_session s = {.v = v, .write = write};
+	int err;
+
+	err = v->db->ops->get(v->db, write, &s.c);
+	if (err)
+		return err;
+	err = v->db->ops->begin(s.c, write);
+	if (!err)
+		err = catalog_get(&s);
+	if (err)
+		v->db->ops->put(v->db, s.c, is_broken(err));
+	else
+		*out = s;
+	return err;
+}
+
+int tables_leave(struct tables_session *s, int err)
+{
+	struct tables *v = s->v;
+
+	if (!err && s->write)
+		err = v->db->ops->commit(s->c);
+	v->db->ops->put(v->db, s->c, is_broken(err)); /* rolls back what is left */
+	catalog_put(v, s->catalog);
+	if (s->write)
+		pfs_rows_poll_wake(v->poll);
+	return err;
+}
+
+int tables_first_row(struct tables_session *s, const struct tables_sql *sql, struct pfs_rows **out)
+{
+	const struct pfs_rows_ops *ops = s->v->db->ops;
+	struct pfs_rows *r = NULL;
+	int err;
+
+	if (sql->text.failed)
+		return -ENOMEM;
+	err = ops->query(s->c, sql->text.data, sql->params, sql->n, &r);
+	if (!err) {
+		err = ops->next(r);
+		err = err > 0 ? 0 : err ? err : -ENOENT;
+	}
+	if (err)
+		ops->end(r);
+	else
+		*out = r;
+	return err;
+}
+
+void tables_column_at(struct tables_session *s, struct pfs_rows *r, size_t i, struct pfs_value *out)
+{
+	s->v->db->ops->column(r, (int)i, out);
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+int tables_row_name(struct tables_session *s, const struct tables_table *t, struct pfs_rows *r,
+		    struct pfs_buf *out)
+{
+	struct pfs_value v;
+	bool null = false;
+	size_t i;
+
+	out->len = 0;
+	pfs_buf_str(out, "");
+	for (i = 0; i < t->nkeys; i++) {
+		tables_column_at(s, r, i, &v);
+		null |= v.type == PFS_VALUE_NULL;
+	}
+	if (!t->nkeys || (null && t->nullable)) {
+		pfs_buf_str(out, t->nkeys ? "%ROWID" : "");
+		tables_column_at(s, r, t->nkeys, &v);
+		pfs_buf_add(out, v.bytes.p, v.bytes.len);
+		return out->failed ? -ENOMEM : 0;
+	}
+	for (i = 0; i < t->nkeys; i++) {
+		tables_column_at(s, r, i, &v);
+		pfs_buf_str(out, i ? "," : "");
+		tables_name_value(&v, t->columns[t->keys[i]].affinity, t->nkeys > 1, out);
+	}
+	tables_name_finish(out);
+	return out->failed ? -ENOMEM : 0;
+}
+
+static bool is_asked(const struct pfs_buf *name, struct pfs_bytes asked)
+{
+	return pfs_bytes_eq((struct pfs_bytes){name->data, name->len}, asked);
+}
+
+/* The key of the row that a result is at, as values of its own. */
+static int copy_key(struct tables_session *s, const struct tables_table *t, struct pfs_rows *r,
+		    struct tables_key *out)
+{
+	struct pfs_value *v;
+	size_t i;
+
+	for (i = 0; i < t->nkeys; i++) {
+		v = &out->values[i];
+		tables_column_at(s, r, i, v);
+		out->texts[i].len = 0;
+		pfs_buf_add(&out->texts[i], v->bytes.p, v->bytes.len);
+		pfs_buf_str(&out->texts[i], "");
+		if (out->texts[i].failed)
+			return -ENOMEM;
+		v->bytes.p = out->texts[i].data;
+	}
+	out->n = t->nkeys;
+	out->lookup = false;
+	return 0;
+}
+
+/* A short name: which key has it? Keys that are too short for one are left out by the engine. */
+static int find_short(struct tables_session *s, const struct tables_table *t,
+		      struct tables_key *key)
+{
+	struct tables_place all = {.table = t, .order = -1, .limit = -1, .sample = -1};
+	struct tables_sql sql = {0};
+	struct pfs_buf name = {0};
+	struct pfs_rows *r = NULL;
+	size_t i;
+	int err;
+
+	tables_sql_select(&sql, &all, NULL, 0);
+	for (i = 0; i < t->nkeys; i++) {
+		tables_sql_str(&sql, i ? " + " : " AND ");
+		tables_sql_str(&sql, "length(");
+		tables_sql_column(&sql, t->columns[t->keys[i]].name);
+		tables_sql_str(&sql, ")");
+	}
+	tables_sql_str(&sql, " >= 20");
+	err = t->nkeys ? tables_first_row(s, &sql, &r) : -ENOENT;
+	while (!err) {
+		err = tables_row_name(s, t, r, &name);
+		if (!err && is_asked(&name, key->name)) {
+			err = copy_key(s, t, r, key);
+			break;
+		}
+		if (!err)
+			err = s->v->db->ops->next(r);
+		err = err > 0 ? 0 : err ? err : -ENOENT;
+	}
+	s->v->db->ops->end(r);
+	tables_sql_release(&sql);
+	pfs_buf_release(&name);
+	return err;
+}
+
+int tables_row(struct tables_session *s, struct tables_place *p, const size_t *columns, size_t n,
+	       struct pfs_rows **out)
+{
+	struct tables_sql sql = {0};
+	struct pfs_buf name = {0};
+	int err = 0;
+
+	if (p->key.lookup)
+		err = find_short(s, p->table, &p->key);
+	if (err)
+		return err;
+	tables_sql_select(&sql, p, columns, n);
+	tables_sql_is(&sql, p->table, &p->key);
+	err = tables_first_row(s, &sql, out);
+	if (!err)
+		err = tables_row_name(s, p->table, *out, &name);
+	/* Another name for the same key, by a collation or a conversion of types, is none. */
+	if (!err && !is_asked(&name, p->key.name)) {
+		s->v->db->ops->end(*out);
+		err = -ENOENT;
+	}
+	pfs_buf_release(&name);
+	tables_sql_release(&sql);
+	return err;
+}
+
+/* ---- attributes ----------------------------------------------------------------------------- */
+
+/* Different contents have different versions, as good as 64 bits can tell. */
+static uint64_t version_of(uint64_t seed, struct pfs_bytes b)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ seed * UINT64_C(0x9e3779b97f4a7c15), word;
+	size_t i;
+
+	for (i = 0; i + 8 <= b.len; i += 8) {
+		memcpy(&word, b.p + i, 8);
+		h = (h ^ word) * UINT64_C(0x9fb21c651e98df25);
+		h ^= h >> 32;
+	}
+	for (; i < b.len; i++)
+		h = (h ^ (unsigned char)b.p[i]) * UINT64_C(0x100000001b3);
+	h = (h ^ b.len) * UINT64_C(0x9fb21c651e98df25);
+	h ^= h >> 29;
+	return h ? h : 1;
+}
+
+static void dir_attr(const struct tables_table *t, struct pfs_view_attr *out)
+{
+	*out = (struct pfs_view_attr){
+		.mode = S_IFDIR | (t && t->read_only ? 0555 : 0), .version = 1};
+}
+
+static void file_attr(struct pfs_bytes content, bool read_only, struct pfs_view_attr *out)
+{
+	*out = (struct pfs_view_attr){.mode = S_IFREG | (read_only ? 0444 : 0),
+				      .size = content.len,
+				      .version = version_of(1, content)};
+}
+
+void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,
+		      const struct pfs_value *v, struct pfs_view_attr *out)
+{
+	*out = (struct pfs_view_attr){
+		.mode = S_IFREG | (t->read_only || col->computed ? 0444 : 0),
+		.size = v->bytes.len,
+		.version = version_of((uint64_t)v->type + 2, v->bytes)};
+}
+
+/* ---- what is made as a whole ---------------------------------------------------------------- */
+
+static int render_row(struct tables_session *s, struct tables_place *p, struct pfs_buf *out)
+{
+	size_t n = tables_shown(p), i, *columns = calloc(n + 1, sizeof(*columns));
+	struct pfs_rows *r = NULL;
+	int err;
+
+	if (!columns)
+		return -ENOMEM;
+	for (i = 0; i < n; i++)
+		columns[i] = tables_shown_at(p, i);
+	err = tables_row(s, p, columns, n, &r);
+	if (!err) {
+		enum tables_format f = p->format == TABLES_JSON ? TABLES_JSONL : p->format;
+
+		tables_format_head(f, p, out);
+		tables_format_row(f, p, s->v->db, r, (int)tables_nkeys(p->table), 0, out);
+		s->v->db->ops->end(r);
+	}
+	free(columns);
+	return err;
+}
+
+static int render_count(struct tables_session *s, struct tables_place *p, struct pfs_buf *out)
+{
+	struct tables_sql sql = {0};
+	struct pfs_rows *r = NULL;
+	struct pfs_value v;
+	int64_t n;
+	int err;
+
+	tables_sql_count(&sql, p);
+	err = tables_first_row(s, &sql, &r);
+	if (!err) {
+		tables_column_at(s, r, 0, &v);
+		n = p->sample >= 0 && v.num > p->sample ? p->sample : v.num;
+		pfs_buf_printf(out, "%lld\n", (long long)n);
+		s->v->db->ops->end(r);
+	}
+	tables_sql_release(&sql);
+	return err == -ENOENT ? -EIO : err;
+}
+
+static void render_column(const struct tables_column *c, struct pfs_buf *out)
+{
+	pfs_buf_printf(out, "column: %s", c->name);
+	if (*c->type)
+		pfs_buf_printf(out, " %s", c->type);
+	pfs_buf_printf(out, "%s%s%s%s\n", c->not_null ? ", not null" : "",
+		       c->has_default ? ", has a default" : "", c->computed ? ", computed" : "",
+		       c->indexed ? ", indexed" : "");
+}
+
+static void render_info(const struct tables_table *t, struct pfs_buf *out)
+{
+	size_t i;
+
+	pfs_buf_printf(out, "table: %s\nkey:", t->name);
+	for (i = 0; i < t->nkeys; i++)
+		pfs_buf_printf(out, "%s %s", i ? "," : "", t->columns[t->keys[i]].name);
+	if (!t->nkeys)
+		pfs_buf_printf(out, " %s", t->fault	 ? "not known"
+					   : t->numbered ? "none; rows are numbered"
+							 : t->rowid);
+	pfs_buf_printf(out, "\nwritable: %s%s%s\n", t->read_only ? "no (" : "yes",
+		       t->read_only ? t->read_only : "", t->read_only ? ")" : "");
+	if (t->fault)
+		pfs_buf_printf(out, "fault: %s\n", t->fault);
+	for (i = 0; i < t->ncolumns; i++)
+		render_column(&t->columns[i], out);
+}
+
+static int check_table(const struct tables_table *t)
+{
+	if (!t || !t->fault)
+		return 0;
+	pfs_error_text_set("%s: %s", t->name, t->fault);
+	return -EIO;
+}
+
+int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_buf *out)
+{
+	int err = 0;
+
+	switch (p->kind) {
+	case TABLES_SCHEMA:
+		pfs_buf_str(out, p->table->schema ? p->table->schema : "");
+		break;
+	case TABLES_INFO:
+		render_info(p->table, out);
+		break;
+	case TABLES_COUNT:
+		err = check_table(p->table);
+		if (!err)
+			err = render_count(s, p, out);
+		break;
+	default:
+		err = check_table(p->table);
+		if (!err)
+			err = render_row(s, p, out);
+		break;
+	}
+	pfs_buf_str(out, "");
+	return err ? err : out->failed ? -ENOMEM : 0;
+}
+
+/* ---- stat ----------------------------------------------------------------------------------- */
+
+static int stat_cell(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
+{
+	struct pfs_rows *r = NULL;
+	struct pfs_value v;
+	int err;
+
+	err = tables_row(s, p, &p->column, 1, &r);
+	if (err)
+		return err;
+	tables_column_at(s, r, tables_nkeys(p->table), &v);
+	tables_cell_attr(p->table, &p->table->columns[p->column], &v, out);
+	s->v->db->ops->end(r);
+	return 0;
+}
+
+static int stat_row(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
+{
+	struct pfs_rows *r = NULL;
+	int err = tables_row(s, p, NULL, 0, &r);
+
+	if (err)
+		return err;
+	s->v->db->ops->end(r);
+	dir_attr(p->table, out);
+	return 0;
+}
+
+int tables_stat_place(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
+{
+	struct pfs_buf text = {0};
+	int err;
+
+	switch (p->kind) {
+	case TABLES_ROOT:
+	case TABLES_ROWS:
+	case TABLES_SEGMENT:
+		dir_attr(p->kind == TABLES_ROOT ? NULL : p->table, out);
+		return 0;
+	case TABLES_ROW:
+		err = check_table(p->table);
+		return err ? err : stat_row(s, p, out);
+	case TABLES_CELL:
+		err = check_table(p->table);
+		return err ? err : stat_cell(s, p, out);
+	case TABLES_EXPORT:
+		return -ENOENT;
+	default:
+		err = tables_render(s, p, &text);
+		if (!err)
+			file_attr((struct pfs_bytes){text.data, text.len},
+				  p->kind != TABLES_ROW_FILE || p->table->read_only, out);
+		pfs_buf_release(&text);
+		return err;
+	}
+}
+
+static int tb_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_attr *out)
+{
+	struct tables_session s;
+	struct tables_place p;
+	int err;
+
+	err = tables_enter(tables_of(view), false, &s);
+	if (err)
+		return err;
+	err = tables_path(s.catalog, path, &p);
+	if (!err)
+		err = tables_stat_place(&s, &p, out);
+	tables_place_release(&p);
+	return tables_leave(&s, err);
+}
+
+/* ---- read ----------------------------------------------------------------------------------- */
+
+static ssize_t give(struct pfs_bytes b, uint64_t off, void *buf, size_t len)
+{
+	if (off >= b.len)
+		return 0;
+	if (len > b.len - (size_t)off)
+		len = b.len - (size_t)off;
+	memcpy(buf, b.p + off, len);
+	return (ssize_t)len;
+}
+
+static ssize_t read_cell(struct tables_session *s, struct tables_place *p, uint64_t off, void *buf,
+			 size_t len, uint64_t *version)
+{
+	struct pfs_view_attr attr;
+	struct pfs_rows *r = NULL;
+	struct pfs_value v;
+	ssize_t n;
+
+	n = check_table(p->table);
+	if (!n)
+		n = tables_row(s, p, &p->column, 1, &r);
+	if (n)
+		return n;
+	tables_column_at(s, r, tables_nkeys(p->table), &v);
+	tables_cell_attr(p->table, &p->table->columns[p->column], &v, &attr);
+	*version = attr.version;
+	n = give(v.bytes, off, buf, len);
+	s->v->db->ops->end(r);
+	return n;
+}
+
+static ssize_t read_place(struct tables_session *s, struct tables_place *p, uint64_t off, void *buf,
+			  size_t len, uint64_t *version)
+{
+	struct pfs_buf text = {0};
+	struct pfs_bytes all;
+	ssize_t n;
+
+	switch (p->kind) {
+	case TABLES_ROOT:
+	case TABLES_ROWS:
+	case TABLES_SEGMENT:
+	case TABLES_ROW:
+		return -EISDIR;
+	case TABLES_CELL:
+		return read_cell(s, p, off, buf, len, version);
+	case TABLES_EXPORT:
+		return -ENOENT;
+	default:
+		n = tables_render(s, p, &text);
+		all = (struct pfs_bytes){text.data, text.len};
+		if (!n) {
+			*version = version_of(1, all);
+			n = give(all, off, buf, len);
+		}
+		pfs_buf_release(&text);
+		return n;
+	}
+}
+
+static ssize_t tb_read(struct pfs_view *view, struct pfs_bytes path, uint64_t off, void *buf,
+		       size_t len, uint64_t *version)
+{
+	struct tables_session s;
+	struct tables_place p;
+	ssize_t n;
+	int err;
+
+	err = tables_enter(tables_of(view), false, &s);
+	if (err)
+		return err;
+	n = tables_path(s.catalog, path, &p);
+	if (!n)
+		n = read_place(&s, &p, off, buf, len, version);
+	tables_place_release(&p);
+	err = tables_leave(&s, n < 0 ? (int)n : 0);
+	return err ? err : n;
+}
+
+/* ---- list ----------------------------------------------------------------------------------- */
+
+/* A page of a listing. */
+struct page {
+	struct tables_session *s;
+	struct tables_place *p;
+	struct pfs_bytes after;
+	size_t limit, told;
+	pfs_view_entry_fn fn;
+	void *arg;
+	bool *end;
+};
+
+static int tell(struct page *page, struct pfs_bytes name, const struct pfs_view_attr *attr)
+{
+	page->told++;
+	return page->fn(page->arg, name, attr);
+}
+
+static bool full(const struct page *page)
+{
+	return page->told >= page->limit;
+}
+
+/* Names that are all known, in the order of `name_at`: those behind `after`. */
+static int list_names(struct page *page, size_t n, const char *(*name_at)(const struct page *, size_t),
+		      int (*attr_at)(const struct page *, size_t, struct pfs_view_attr *))
+{
+	struct pfs_view_attr attr;
+	size_t i = 0;
+	int err = 0;
+
+	if (page->after.len) {
+		while (i < n && !pfs_bytes_eq(pfs_bytes_str(name_at(page, i)), page->after))
+			i++;
+		if (i == n) /* it went: what follows cannot be told */
+			return -ESTALE;
+		i++;
+	}
+	for (; i < n && !full(page) && !err; i++) {
+		err = attr_at(page, i, &attr);
+		if (!err)
+			err = tell(page, pfs_bytes_str(name_at(page, i)), &attr);
+	}
+	*page->end = i == n;
+	return err;
+}
+
+static const char *table_name(const struct page *page, size_t i)
+{
+	return page->s->catalog->tables[i].file;
+}
+
+static int table_attr(const struct page *page, size_t i, struct pfs_view_attr *out)
+{
+	dir_attr(&page->s->catalog->tables[i], out);
+	return 0;
+}
+
+static int list_root(struct page *page)
+{
+	const struct tables_catalog *c = page->s->catalog;
+	struct pfs_view_attr attr;
+	size_t i;
+	int err = 0;
+
+	for (i = 0; i < c->ntables && !full(page) && !err; i++) {
+		struct pfs_bytes name = pfs_bytes_str(table_name(page, i));
+		size_t n = name.len < page->after.len ? name.len : page->after.len;
+		int cmp = n ? memcmp(name.p, page->after.p, n) : 0;
+
+		if (cmp < 0 || (cmp == 0 && name.len <= page->after.len))
+			continue;
+		err = table_attr(page, i, &attr);
+		if (!err)
+			err = tell(page, name, &attr);
+	}
+	*page->end = i == c->ntables;
+	return err;
+}
+
+/* Columns of a row, in the order of the table. */
+static int list_row(struct page *page)
+{
+	struct tables_place *p = page->p;
+	size_t n = tables_shown(p), first = 0, i, *columns = calloc(n + 1, sizeof(*columns));
+	struct pfs_view_attr attr;
+	struct pfs_rows *r = NULL;
+	struct pfs_value v;
+	int err, at;
+
+	if (!columns)
+		return -ENOMEM;
+	for (i = 0; i < n; i++)
+		columns[i] = tables_shown_at(p, i);
+	if (page->after.len) {
+		at = tables_find_column(p->table, page->after);
+		for (first = 0; first < n && (int)columns[first] != at; first++)
+			;
+		first++;
+	}
+	err = tables_row(page->s, p, columns, n, &r);
+	for (i = first; i < n && !err && !full(page); i++) {
+		const struct tables_column *col = &p->table->columns[columns[i]];
+
+		tables_column_at(page->s, r, tables_nkeys(p->table) + i, &v);
+		tables_cell_attr(p->table, col, &v, &attr);
+		err = tell(page, pfs_bytes_str(col->file), &attr);
+	}
+	*page->end = i >= n;
+	page->s->v->db->ops->end(r);
+	free(columns);
+	return err;
+}
+
+/* Tell rows until the page is full. *more: there may be others. */
+static int tell_rows(struct page *page, const struct tables_sql *sql, bool *more)
+{
+	const struct tables_table *t = page->p->table;
+	struct pfs_view_attr attr;
+	struct pfs_buf name = {0};
+	struct pfs_rows *r = NULL;
+	int err;
+
+	dir_attr(t, &attr);
+	*more = true;
+	err = tables_first_row(page->s, sql, &r);
+	while (!err) {
+		err = tables_row_name(page->s, t, r, &name);
+		if (!err)
+			err = tell(page, (struct pfs_bytes){name.data, name.len}, &attr);
+		if (!err && full(page))
+			break;
+		if (!err)
+			err = page->s->v->db->ops->next(r);
+		err = err > 0 ? 0 : err ? err : -ENOENT;
+	}
+	if (err == -ENOENT) {
+		*more = false;
+		err = 0;
+	}
+	page->s->v->db->ops->end(r);
+	pfs_buf_release(&name);
+	return err;
+}
+
+/*
+ * Where the row that was told last stands. Of an ordered selection the row must still be there, because
+ * its name does not say that.
+ */
+struct resume {
+	struct tables_key key;
+	struct tables_after after;
+	struct pfs_buf value;
+	bool has_rowid;
+};
+
+static void resume_release(struct resume *re)
+{
+	tables_key_release(&re->key);
+	pfs_buf_release(&re->value);
+}
+
+static int resume_ordered(struct page *page, struct resume *re)
+{
+	const struct tables_table *t = page->p->table;
+	struct tables_place row = {.table = t, .order = -1, .limit = -1, .sample = -1};
+	struct tables_sql sql = {0};
+	size_t order = (size_t)page->p->order;
+	struct pfs_value *v = &re->after.value, id;
+	struct pfs_rows *r = NULL;
+	int err;
+
+	tables_sql_str(&sql, "SELECT ");
+	tables_sql_column(&sql, t->columns[order].name);
+	tables_sql_str(&sql, ", ");
+	tables_sql_column(&sql, t->rowid ? t->rowid : t->columns[t->keys[0]].name);
+	tables_sql_from(&sql, &row);
+	tables_sql_is(&sql, t, &re->key);
+	err = tables_first_row(page->s, &sql, &r);
+	if (err)
+		goto out;
+	tables_column_at(page->s, r, 0, v);
+	pfs_buf_add(&re->value, v->bytes.p, v->bytes.len);
+	pfs_buf_str(&re->value, "");
+	v->bytes.p = re->value.data;
+	tables_column_at(page->s, r, 1, &id);
+	if (t->rowid)
+		re->after.rowid = pfs_value_integer(id.num);
+	err = re->value.failed ? -ENOMEM : 0;
+	page->s->v->db->ops->end(r);
+out:
+	tables_sql_release(&sql);
+	return err == -ENOENT ? -ESTALE : err;
+}
+
+static int resume_at(struct page *page, struct resume *re)
+{
+	const struct tables_table *t = page->p->table;
+	int err;
+
+	err = tables_key_parse(t, page->after, &re->key);
+	if (!err && re->key.lookup)
+		err = find_short(page->s, t, &re->key);
+	if (err)
+		return err == -ENOENT ? -ESTALE : err;
+	re->after.key = &re->key;
+	if (!t->nkeys || re->key.by_rowid)
+		re->after.rowid = re->key.values[0];
+	return page->p->order >= 0 ? resume_ordered(page, re) : 0;
+}
+
+/* Rows in the order of their keys; those whose keys have NULLs come last. */
+static int list_by_key(struct page *page, const struct resume *re, bool *more)
+{
+	const struct tables_table *t = page->p->table;
+	bool nulls = re && re->key.by_rowid;
+	struct tables_place by_rowid = *page->p;
+	struct tables_sql sql = {0};
+	int err = 0;
+
+	*more = false;
+	if (!nulls) {
+		tables_sql_select(&sql, page->p, NULL, 0);
+		if (t->nullable)
+			tables_sql_null_key(&sql, t, false);
+		if (re)
+			tables_sql_after(&sql, page->p, &re->after);
+		tables_sql_order(&sql, page->p);
+		tables_sql_limit(&sql, (int64_t)page->limit);
+		err = tell_rows(page, &sql, more);
+		tables_sql_release(&sql);
+	}
+	if (err || *more || !t->nullable)
+		return err;
+	tables_sql_select(&sql, &by_rowid, NULL, 0);
+	tables_sql_null_key(&sql, t, true);
+	if (nulls) {
+		tables_sql_str(&sql, " AND ");
+		tables_sql_column(&sql, t->rowid);
+		tables_sql_str(&sql, " > ");
+		tables_sql_param(&sql, &re->after.rowid);
+	}
+	tables_sql_str(&sql, " ORDER BY ");
+	tables_sql_column(&sql, t->rowid);
+	tables_sql_limit(&sql, (int64_t)(page->limit - page->told));
+	err = tell_rows(page, &sql, more);
+	tables_sql_release(&sql);
+	return err;
+}
+
+static int list_ordered(struct page *page, const struct resume *re, bool *more)
+{
+	struct tables_sql sql = {0};
+	int err;
+
+	tables_sql_select(&sql, page->p, NULL, 0);
+	if (re)
+		tables_sql_after(&sql, page->p, &re->after);
+	tables_sql_order(&sql, page->p);
+	tables_sql_limit(&sql, (int64_t)page->limit);
+	err = tell_rows(page, &sql, more);
+	tables_sql_release(&sql);
+	return err;
+}
+
+static int list_rows(struct page *page)
+{
+	struct resume re = {0};
+	bool more = false, resumes = page->after.len > 0;
+	int err = 0;
+
+	if (resumes)
+		err = resume_at(page, &re);
+	if (!err)
+		err = page->p->order >= 0
+			      ? list_ordered(page, resumes ? &re : NULL, &more)
+			      : list_by_key(page, resumes ? &re : NULL, &more);
+	*page->end = !more;
+	resume_release(&re);
+	return err;
+}
+
+/* ---- directories on the way to a selection -------------------------------------------------- */
+
+static int plain_dir(const struct page *page, size_t i, struct pfs_view_attr *out)
+{
+	(void)i;
+	dir_attr(page->p->table, out);
+	return 0;
+}
+
+static const char *column_file(const struct page *page, size_t i)
+{
+	return page->p->table->columns[i].file;
+}
+
+static const char *op_name(const struct page *page, size_t i)
+{
+	(void)page;
+	return tables_op_names[i];
+}
+
+/* Columns with an index. */
+static int list_indexed(struct page *page)
+{
+	const struct tables_table *t = page->p->table;
+	struct pfs_view_attr attr;
+	size_t i = 0;
+	int err = 0;
+
+	if (page->after.len)
+		i = (size_t)(tables_find_column(t, page->after) + 1);
+	dir_attr(t, &attr);
+	for (; i < t->ncolumns && !err && !full(page); i++)
+		if (t->columns[i].indexed)
+			err = tell(page, pfs_bytes_str(t->columns[i].file), &attr);
+	*page->end = i >= t->ncolumns;
+	return err;
+}
+
+/* The values of a column that has an index, NULL first, but for those that are too long for a name. */
+static int list_values(struct page *page)
+{
+	const struct tables_column *col = &page->p->table->columns[page->p->segment_column];
+	struct tables_sql sql = {0};
+	struct pfs_buf text = {0}, name = {0};
+	struct pfs_view_attr attr;
+	struct pfs_rows *r = NULL;
+	struct pfs_value v;
+	bool more = true;
+	int err = 0;
+
+	tables_sql_str(&sql, "SELECT DISTINCT ");
+	tables_sql_column(&sql, col->name);
+	tables_sql_from(&sql, page->p);
+	if (page->after.len) {
+		err = tables_name_parse(page->after, col->affinity, &v, &text);
+		tables_sql_str(&sql, " AND ");
+		tables_sql_column(&sql, col->name);
+		tables_sql_str(&sql, v.type == PFS_VALUE_NULL ? " IS NOT NULL" : " > ");
+		if (v.type != PFS_VALUE_NULL)
+			tables_sql_value(&sql, &v);
+	}
+	tables_sql_str(&sql, " ORDER BY 1");
+	dir_attr(page->p->table, &attr);
+	if (!err)
+		err = tables_first_row(page->s, &sql, &r);
+	while (!err) {
+		tables_column_at(page->s, r, 0, &v);
+		name.len = 0;
+		pfs_buf_str(&name, "");
+		tables_name_value(&v, col->affinity, false, &name);
+		if (name.failed)
+			err = -ENOMEM;
+		else if (name.len <= PFS_NAME_MAX)
+			err = tell(page, (struct pfs_bytes){name.data, name.len}, &attr);
+		if (!err && full(page))
+			break;
+		if (!err)
+			err = page->s->v->db->ops->next(r);
+		err = err > 0 ? 0 : err ? err : -ENOENT;
+	}
+	if (err == -ENOENT) {
+		more = false;
+		err = 0;
+	}
+	*page->end = !more;
+	page->s->v->db->ops->end(r);
+	tables_sql_release(&sql);
+	pfs_buf_release(&text);
+	pfs_buf_release(&name);
+	return err;
+}
+
+static int list_segment(struct page *page)
+{
+	const struct tables_place *p = page->p;
+
+	if (p->segment == TABLES_BY)
+		return p->nparts ? list_values(page) : list_indexed(page);
+	if ((p->segment == TABLES_WHERE && !p->nparts) || p->segment == TABLES_ORDER)
+		return list_names(page, p->table->ncolumns, column_file, plain_dir);
+	if (p->segment == TABLES_WHERE && p->nparts == 1)
+		return list_names(page, TABLES_OPS, op_name, plain_dir);
+	*page->end = true; /* anything goes */
+	return 0;
+}
+
+static int list_place(struct page *page)
+{
+	int err = check_table(page->p->table);
+
+	if (err)
+		return err;
+	switch (page->p->kind) {
+	case TABLES_ROOT:
+		return list_root(page);
+	case TABLES_ROWS:
+		return list_rows(page);
+	case TABLES_SEGMENT:
+		return list_segment(page);
+	case TABLES_ROW:
+		return list_row(page);
+	default:
+		return -ENOTDIR;
+	}
+}
+
+static int tb_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes after,
+		   size_t limit, pfs_view_entry_fn fn, void *arg, bool *end)
+{
+	struct tables_session s;
+	struct tables_place p;
+	struct page page = {.s = &s, .p = &p, .after = after, .limit = limit, .fn = fn, .arg = arg,
+			    .end = end};
+	int err;
+
+	err = tables_enter(tables_of(view), false, &s);
+	if (err)
+		return err;
+	err = tables_path(s.catalog, path, &p);
+	if (!err)
+		err = list_place(&page);
+	tables_place_release(&p);
+	return tables_leave(&s, err);
+}
+
+/* ---- attributes of a cell ------------------------------------------------------------------- */
+
+/* Is the cell at `path` NULL? 1, 0, or -errno; what is no cell has none. */
+static int is_null(struct pfs_view *view, struct pfs_bytes path)
+{
+	struct tables_session s;
+	struct tables_place p;
+	struct pfs_rows *r = NULL;
+	struct pfs_value v;
+	int err, null = 0;
+
+	err = tables_enter(tables_of(view), false, &s);
+	if (err)
+		return err;
+	err = tables_path(s.catalog, path, &p);
+	if (!err && p.kind == TABLES_CELL && !check_table(p.table)) {
+		err = tables_row(&s, &p, &p.column, 1, &r);
+		if (!err) {
+			tables_column_at(&s, r, tables_nkeys(p.table), &v);
+			null = v.type == PFS_VALUE_NULL;
+			s.v->db->ops->end(r);
+		}
+	}
+	tables_place_release(&p);
+	err = tables_leave(&s, err);
+	return err ? err : null;
+}
+
+static ssize_t tb_xattr_get(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes name,
+			    void *buf, size_t len)
+{
+	int null;
+
+	if (!pfs_bytes_eq(name, PFS_BYTES("null")))
+		return -ENODATA;
+	null = is_null(view, path);
+	if (null <= 0)
+		return null ? null : -ENODATA;
+	if (len)
+		*(char *)buf = '1';
+	return 1;
+}
+
+static int tb_xattr_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_buf *out)
+{
+	int null = is_null(view, path);
+
+	if (null > 0)
+		pfs_buf_add(out, "null", 5);
+	return null < 0 ? null : out->failed ? -ENOMEM : 0;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static int tb_start(struct pfs_view *view, struct pfs_msg *msg)
+{
+	struct tables *v = tables_of(view);
+	struct tables_session s;
+	int err;
+
+	pfs_error_text_clear();
+	err = tables_enter(v, false, &s);
+	if (!err)
+		err = tables_leave(&s, 0);
+	if (!err && !v->poll)
+		err = pfs_rows_poll_start(view, v->db, &v->poll);
+	if (err)
+		pfs_msg_set(msg, "%s", *pfs_error_text() ? pfs_error_text() : strerror(-err));
+	return err;
+}
+
+static int tb_catch_up(struct pfs_view *view)
+{
+	struct tables *v = tables_of(view);
+
+	return v->poll ? pfs_rows_poll_now(v->poll) : 0;
+}
+
+static void tb_connections(struct pfs_view *view, struct pfs_connections *out)
+{
+	struct tables *v = tables_of(view);
+
+	v->db->ops->connections(v->db, out);
+}
+
+static void tb_free(struct pfs_view *view)
+{
+	struct tables *v = tables_of(view);
+
+	pfs_rows_poll_stop(v->poll);
+	tables_catalog_free(v->catalog);
+	v->db->ops->free(v->db);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+}
+
+static const struct pfs_view_ops tables_ops = {
+	.free = tb_free,
+	.start = tb_start,
+	.stat = tb_stat,
+	.list = tb_list,
+	.read = tb_read,
+	.xattr_get = tb_xattr_get,
+	.xattr_list = tb_xattr_list,
+	.catch_up = tb_catch_up,
+	.connections = tb_connections,
+};
+
+int pfs_tables_new(const char *name, const struct pfs_engine *descriptor, struct pfs_backend *host,
+		   const struct pfs_option_set *store, const struct tables_engine *engine,
+		   struct pfs_rows_db *db, struct pfs_backend **out, struct pfs_msg *msg)
+{
+	const struct pfs_option_value *newline = pfs_option_get(store, "final_newline");
+	struct tables *v = calloc(1, sizeof(*v));
+
+	if (!v) {
+		db->ops->free(db);
+		pfs_msg_set(msg, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	v->view.ops = &tables_ops;
+	v->engine = engine;
+	v->db = db;
+	v->strip = !newline->str || newline->num == PFS_NEWLINE_STRIP;
+	pthread_mutex_init(&v->lock, NULL);
+	return pfs_adopt_new(name, descriptor, host, store, &v->view, out, msg);
+}

@@ -1,0 +1,300 @@
+/*
+ * Tables, rows and columns as directories and files: kind = sql, over any engine with a driver of rows.h.
+ *
+ *	TABLE/KEY/COLUMN	the value as the engine's client prints it; blobs as they are
+ *	TABLE/KEY.json .csv .tsv
+ *	TABLE/.schema .count .info
+ *	TABLE/.by/COLUMN/VALUE/ .where/COLUMN/OP/VALUE/ .order/COLUMN[.desc]/ .first/N/ .last/N/
+ *		.page/N/SIZE/ .columns/A,B/ .sample/N/ .export/{csv,json,jsonl,tsv}
+ *				a selection of rows; they chain in this order, each left out at will, and
+ *				.by and .where come any number of times
+ *
+ * A path becomes a place (tables_path.c), and a place one statement (tables_sql.c) whose identifiers are
+ * those of the catalogue and whose values are parameters. What begins with a dot, and KEY.json, is never
+ * listed.
+ *
+ *	tables.c	 the view: look-up, listing, reading
+ *	tables_catalog.c what the schema says, kept until it changes
+ *	tables_name.c	 names of files for keys, columns and tables
+ *	tables_path.c	 paths
+ *	tables_sql.c	 statements
+ *	tables_format.c	 rows as JSON, CSV and TSV, and back
+ *	tables_write.c	 what is written
+ *	tables_pending.c rows that are not complete yet
+ */
+#ifndef PFS_BACKENDS_SQL_TABLES_H
+#define PFS_BACKENDS_SQL_TABLES_H
+
+#include "backends/adopt/options.h"
+#include "backends/adopt/view.h"
+#include "backends/sql/rows.h"
+
+/*
+ * What becomes of a value that is put into a column, and so how text from a file or a name is meant.
+ * TABLES_TEXT: it stays text (also every type of an engine that parses text itself).
+ */
+enum tables_affinity {
+	TABLES_TEXT,
+	TABLES_INTEGER,
+	TABLES_REAL,
+	TABLES_NUMERIC,
+	TABLES_ANY, /* each value has a type of its own */
+};
+
+struct tables_column {
+	char *name, *file, *type; /* file: as a name of a file */
+	enum tables_affinity affinity;
+	bool binary; /* a value that is not there yet would be a blob */
+	bool not_null, has_default, computed, indexed;
+	unsigned key; /* 1, 2, ...: the place in the primary key; 0: none */
+};
+
+struct tables_table {
+	char *name, *file;
+	char *schema; /* what made it, for .schema */
+	char *fault;  /* NULL, or: why it cannot be shown */
+	const char *read_only; /* NULL, or: why it cannot be written; static */
+	bool numbered; /* rows have no key: they are called by their number in the engine's order */
+	bool nullable; /* a part of the key may be NULL: such rows are called by their row id */
+	struct tables_column *columns;
+	size_t ncolumns;
+	size_t *keys; /* columns of the key, in its order */
+	size_t nkeys; /* 0: the key is `rowid` */
+	char *rowid; /* the name of the row id; of numbered tables, of the number; NULL: there is none */
+};
+
+struct tables_catalog {
+	unsigned refs; /* under the view's lock */
+	uint64_t version;
+	struct tables_table *tables; /* by file name */
+	size_t ntables;
+};
+
+/* What an engine says about its schema. Called in a transaction. */
+struct tables_engine {
+	/* Moves when the schema does. */
+	int (*version)(struct pfs_rows_db *db, struct pfs_rows_conn *c, uint64_t *out);
+	/* Tell every table: tables_catalog_add() and what follows. */
+	int (*load)(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tables_catalog *out);
+};
+
+/*
+ * The view `name` of the tables of `db` (consumed, also on failure). `descriptor`: of its backend;
+ * `store`, `host`, `out` and `msg` as for engine->adopt.
+ */
+int pfs_tables_new(const char *name, const struct pfs_engine *descriptor, struct pfs_backend *host,
+		   const struct pfs_option_set *store, const struct tables_engine *engine,
+		   struct pfs_rows_db *db, struct pfs_backend **out, struct pfs_msg *msg);
+
+/* ---- tables_catalog.c ----------------------------------------------------------------------- */
+
+/* A table without columns; NULL: out of memory. Valid until the next is added. */
+struct tables_table *tables_catalog_add(struct tables_catalog *c, struct pfs_bytes name);
+struct tables_column *tables_add_column(struct tables_table *t, struct pfs_bytes name,
+					struct pfs_bytes type);
+/* Keys and names of files, of all tables, in order. 0 or -ENOMEM. */
+int tables_catalog_finish(struct tables_catalog *c);
+void tables_catalog_free(struct tables_catalog *c);
+const struct tables_table *tables_find(const struct tables_catalog *c, struct pfs_bytes file);
+/* The index of a column by its file name or, with `name`, by its own; -1. */
+int tables_find_column(const struct tables_table *t, struct pfs_bytes file);
+int tables_column_named(const struct tables_table *t, struct pfs_bytes name);
+
+/* ---- tables_name.c -------------------------------------------------------------------------- */
+
+/*
+ * A value as a part of a name. What is text stays as it is, but for the escapes %XX of '/', NUL, a '%'
+ * that would read as one, and with `many` ','. %EMPTY, %NULL, %xHEX for blobs, and %TTEXT for text that
+ * would read as a number in a column whose values have types.
+ */
+void tables_name_value(const struct pfs_value *v, enum tables_affinity affinity, bool many,
+		       struct pfs_buf *out);
+/* The parts are all there: escape what would be a virtual name, shorten what is too long. */
+void tables_name_finish(struct pfs_buf *out);
+/* The value that a part stands for; its bytes are in `text`. -EILSEQ, -ENOMEM. */
+int tables_name_parse(struct pfs_bytes part, enum tables_affinity affinity, struct pfs_value *out,
+		      struct pfs_buf *text);
+/* Does it read as a number? *integer: as one that fits. */
+bool tables_is_number(struct pfs_bytes text, bool *integer, int64_t *num);
+
+/* ---- tables_path.c -------------------------------------------------------------------------- */
+
+#define TABLES_FILTERS 16
+#define TABLES_KEYS    16
+
+enum tables_kind {
+	TABLES_ROOT,	/* the tables */
+	TABLES_ROWS,	/* a directory of rows: a table or a selection of it */
+	TABLES_SEGMENT, /* a directory on the way to a selection: `segment` so far */
+	TABLES_SCHEMA,
+	TABLES_COUNT,
+	TABLES_INFO,
+	TABLES_EXPORT,
+	TABLES_ROW,
+	TABLES_ROW_FILE,
+	TABLES_CELL,
+};
+
+enum tables_op {
+	TABLES_EQ, TABLES_NE, TABLES_LT, TABLES_LE, TABLES_GT, TABLES_GE, TABLES_LIKE,
+	TABLES_CONTAINS, TABLES_PREFIX, TABLES_IS_NULL, TABLES_OPS,
+};
+extern const char *const tables_op_names[TABLES_OPS];
+
+enum tables_segment {
+	TABLES_BY, TABLES_WHERE, TABLES_ORDER, TABLES_FIRST, TABLES_LAST, TABLES_PAGE,
+	TABLES_COLUMNS, TABLES_SAMPLE, TABLES_EXPORTS, TABLES_SEGMENTS,
+};
+
+enum tables_format { TABLES_CSV, TABLES_JSON, TABLES_JSONL, TABLES_TSV, TABLES_FORMATS };
+extern const char *const tables_format_names[TABLES_FORMATS];
+
+struct tables_filter {
+	size_t column;
+	enum tables_op op;
+	struct pfs_value value;
+	struct pfs_buf text;
+};
+
+struct tables_key {
+	bool by_rowid; /* of a table whose key is another: a part of it is NULL there */
+	bool lookup;   /* a short form: found by looking through the keys */
+	struct pfs_value values[TABLES_KEYS];
+	struct pfs_buf texts[TABLES_KEYS];
+	size_t n;
+	struct pfs_bytes name; /* in the path */
+};
+
+struct tables_place {
+	enum tables_kind kind;
+	struct pfs_bytes table_name;
+	const struct tables_table *table; /* NULL: ROOT */
+	struct tables_filter filters[TABLES_FILTERS];
+	size_t nfilters;
+	int order; /* a column, -1: by key */
+	bool desc, first, last;
+	int64_t limit, offset; /* limit -1: none */
+	int64_t sample;	       /* -1: none */
+	size_t *columns;       /* owned: those that are shown; NULL: all */
+	size_t ncolumns;
+	/* SEGMENT: which one, and the names behind it. */
+	enum tables_segment segment;
+	size_t nparts;
+	size_t segment_column;
+	enum tables_op segment_op;
+	enum tables_format format; /* EXPORT, ROW_FILE */
+	struct tables_key key;	   /* ROW, ROW_FILE, CELL */
+	size_t column;		   /* CELL */
+	bool virtual_;		   /* a dot-segment is in the path */
+};
+
+/*
+ * Where `path` leads by the catalogue; whether rows are there is not looked at. To be released also after
+ * a failure. -ENOENT, -ENOTDIR, -ENOMEM.
+ */
+int tables_path(const struct tables_catalog *c, struct pfs_bytes path, struct tables_place *out);
+void tables_place_release(struct tables_place *p);
+/* The key that `name` in the table says. */
+int tables_key_parse(const struct tables_table *t, struct pfs_bytes name, struct tables_key *out);
+void tables_key_release(struct tables_key *k);
+/* Is the column shown, and the i-th that is. */
+size_t tables_shown(const struct tables_place *p);
+size_t tables_shown_at(const struct tables_place *p, size_t i);
+
+/* ---- tables_sql.c --------------------------------------------------------------------------- */
+
+/* A statement. The bytes of its values are borrowed. */
+struct tables_sql {
+	struct pfs_buf text;
+	struct pfs_value *params;
+	size_t n, cap;
+};
+
+/* Where a listing goes on. */
+struct tables_after {
+	const struct tables_key *key; /* of the row that was told last */
+	struct pfs_value rowid;	      /* its row id, where there is one */
+	struct pfs_value value;	      /* its value in the column that orders the listing */
+};
+
+void tables_sql_release(struct tables_sql *s);
+void tables_sql_str(struct tables_sql *s, const char *text);
+/* t."NAME", which nothing but a column can be. */
+void tables_sql_column(struct tables_sql *s, const char *name);
+void tables_sql_param(struct tables_sql *s, const struct pfs_value *v);
+/* How many columns of a result say which row it is: they come first. */
+size_t tables_nkeys(const struct tables_table *t);
+/* SELECT what says which row it is, and the n columns, FROM the selection of p WHERE TRUE. */
+void tables_sql_select(struct tables_sql *s, const struct tables_place *p, const size_t *columns,
+		       size_t n);
+/* FROM the selection of p WHERE TRUE: statements of another kind begin themselves. */
+void tables_sql_from(struct tables_sql *s, const struct tables_place *p);
+/* SELECT count(*) FROM the selection of p, a sample of it too. */
+void tables_sql_count(struct tables_sql *s, const struct tables_place *p);
+/* AND it is the row of this key. */
+void tables_sql_is(struct tables_sql *s, const struct tables_table *t, const struct tables_key *k);
+/* AND a part of the key is NULL, or none. */
+void tables_sql_null_key(struct tables_sql *s, const struct tables_table *t, bool null);
+/* AND it follows in the order of the selection. */
+void tables_sql_after(struct tables_sql *s, const struct tables_place *p,
+		      const struct tables_after *after);
+void tables_sql_order(struct tables_sql *s, const struct tables_place *p);
+void tables_sql_limit(struct tables_sql *s, int64_t limit);
+/* A value that is computed with: a number stays one whatever it stands beside. */
+void tables_sql_value(struct tables_sql *s, const struct pfs_value *v);
+
+/* ---- tables_format.c ------------------------------------------------------------------------ */
+
+/* The line before the first row of a format, and what follows the last. */
+void tables_format_head(enum tables_format f, const struct tables_place *p, struct pfs_buf *out);
+void tables_format_tail(enum tables_format f, uint64_t rows, struct pfs_buf *out);
+/* Row `i` (from 0): its shown columns start at column `first` of the result. */
+void tables_format_row(enum tables_format f, const struct tables_place *p,
+		       const struct pfs_rows_db *db, struct pfs_rows *r, int first, uint64_t i,
+		       struct pfs_buf *out);
+
+/* ---- tables.c: what the others use ---------------------------------------------------------- */
+
+struct tables_pending;
+
+struct tables {
+	struct pfs_view view;
+	const struct tables_engine *engine;
+	struct pfs_rows_db *db;
+	bool strip; /* final_newline */
+	struct pfs_rows_poll *poll;
+
+	pthread_mutex_t lock; /* of what follows; a leaf */
+	struct tables_catalog *catalog;
+	struct tables_pending *pending;
+	struct tables_drawn *drawn;
+};
+
+/* A connection in a transaction, with the catalogue that holds in it. */
+struct tables_session {
+	struct tables *v;
+	struct pfs_rows_conn *c;
+	struct tables_catalog *catalog; /* counted */
+	bool write;
+};
+
+int tables_enter(struct tables *v, bool write, struct tables_session *out);
+/* err 0: commit what was written. Returns err, or why it was not. */
+int tables_leave(struct tables_session *s, int err);
+/* Run a statement up to its first row: 0 and *out, to be ended; -ENOENT: it has none. */
+int tables_first_row(struct tables_session *s, const struct tables_sql *sql, struct pfs_rows **out);
+/* The row of p->key, if it is in the selection of p; the n columns follow tables_nkeys(). */
+int tables_row(struct tables_session *s, struct tables_place *p, const size_t *columns, size_t n,
+	       struct pfs_rows **out);
+void tables_column_at(struct tables_session *s, struct pfs_rows *r, size_t i,
+		      struct pfs_value *out);
+/* The name of the row that a result is at. */
+int tables_row_name(struct tables_session *s, const struct tables_table *t, struct pfs_rows *r,
+		    struct pfs_buf *out);
+/* The content of a file that is made as a whole: all but cells and exports. */
+int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_buf *out);
+int tables_stat_place(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out);
+void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,
+		      const struct pfs_value *v, struct pfs_view_attr *out);
+
+#endif

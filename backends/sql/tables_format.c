@@ -1,0 +1,170 @@
+/*
+ * Rows as text. Numbers are what the engine prints, text is unchanged, blobs are base64.
+ *
+ *	JSON	an object a row, columns in order; NULL is null
+ *	CSV	RFC 4180 with a head line and newlines alone; NULL is nothing, empty text ""
+ *	TSV	a head line; \t, \n, \r and \\ are escaped so, NULL is \N
+ */
+#include <string.h>
+
+#include "backends/sql/tables.h"
+
+static void base64(struct pfs_bytes b, struct pfs_buf *out)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const unsigned char *p = (const unsigned char *)b.p;
+	size_t i, n;
+	char quad[4];
+
+	for (i = 0; i < b.len; i += 3) {
+		n = b.len - i < 3 ? b.len - i : 3;
+		uint32_t word = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
+				(n > 2 ? p[i + 2] : 0);
+
+		quad[0] = digits[word >> 18];
+		quad[1] = digits[word >> 12 & 63];
+		quad[2] = n > 1 ? digits[word >> 6 & 63] : '=';
+		quad[3] = n > 2 ? digits[word & 63] : '=';
+		pfs_buf_add(out, quad, 4);
+	}
+}
+
+static void json_value(const struct pfs_value *v, struct pfs_buf *out)
+{
+	switch (v->type) {
+	case PFS_VALUE_NULL:
+		pfs_buf_str(out, "null");
+		return;
+	case PFS_VALUE_BLOB:
+		pfs_buf_str(out, "\"");
+		base64(v->bytes, out);
+		pfs_buf_str(out, "\"");
+		return;
+	case PFS_VALUE_TEXT:
+		pfs_buf_json(out, v->bytes.p, v->bytes.len);
+		return;
+	case PFS_VALUE_REAL: /* JSON has no infinity: a number that is read as one */
+		if (memchr(v->bytes.p, 'n', v->bytes.len)) {
+			pfs_buf_str(out, v->bytes.p[0] == '-' ? "-9e999" : "9e999");
+			return;
+		}
+		/* fall through */
+	default:
+		pfs_buf_add(out, v->bytes.p, v->bytes.len);
+	}
+}
+
+static void csv_text(struct pfs_bytes s, struct pfs_buf *out)
+{
+	bool quoted = !s.len;
+	size_t i;
+
+	for (i = 0; i < s.len && !quoted; i++)
+		quoted = strchr("\",\n\r", s.p[i]) && s.p[i];
+	if (!quoted) {
+		pfs_buf_add(out, s.p, s.len);
+		return;
+	}
+	pfs_buf_str(out, "\"");
+	for (i = 0; i < s.len; i++) {
+		if (s.p[i] == '"')
+			pfs_buf_str(out, "\"");
+		pfs_buf_add(out, &s.p[i], 1);
+	}
+	pfs_buf_str(out, "\"");
+}
+
+static void tsv_text(struct pfs_bytes s, struct pfs_buf *out)
+{
+	size_t i;
+
+	for (i = 0; i < s.len; i++) {
+		switch (s.p[i]) {
+		case '\t':
+			pfs_buf_str(out, "\\t");
+			break;
+		case '\n':
+			pfs_buf_str(out, "\\n");
+			break;
+		case '\r':
+			pfs_buf_str(out, "\\r");
+			break;
+		case '\\':
+			pfs_buf_str(out, "\\\\");
+			break;
+		default:
+			pfs_buf_add(out, &s.p[i], 1);
+		}
+	}
+}
+
+static void field(enum tables_format f, const struct pfs_value *v, struct pfs_buf *out)
+{
+	if (v->type == PFS_VALUE_NULL)
+		pfs_buf_str(out, f == TABLES_TSV ? "\\N" : "");
+	else if (v->type == PFS_VALUE_BLOB)
+		base64(v->bytes, out);
+	else if (f == TABLES_TSV)
+		tsv_text(v->bytes, out);
+	else
+		csv_text(v->bytes, out);
+}
+
+static const char *shown_name(const struct tables_place *p, size_t i)
+{
+	return p->table->columns[tables_shown_at(p, i)].name;
+}
+
+void tables_format_head(enum tables_format f, const struct tables_place *p, struct pfs_buf *out)
+{
+	size_t i;
+
+	if (f == TABLES_JSON)
+		pfs_buf_str(out, "[");
+	if (f == TABLES_JSON || f == TABLES_JSONL)
+		return;
+	for (i = 0; i < tables_shown(p); i++) {
+		struct pfs_value v = pfs_value_text(pfs_bytes_str(shown_name(p, i)));
+
+		if (i)
+			pfs_buf_str(out, f == TABLES_TSV ? "\t" : ",");
+		field(f, &v, out);
+	}
+	pfs_buf_str(out, "\n");
+}
+
+void tables_format_tail(enum tables_format f, uint64_t rows, struct pfs_buf *out)
+{
+	(void)rows;
+	if (f == TABLES_JSON)
+		pfs_buf_str(out, "]\n");
+}
+
+void tables_format_row(enum tables_format f, const struct tables_place *p,
+		       const struct pfs_rows_db *db, struct pfs_rows *r, int first, uint64_t i,
+		       struct pfs_buf *out)
+{
+	bool json = f == TABLES_JSON || f == TABLES_JSONL;
+	struct pfs_value v;
+	size_t k;
+
+	if (json)
+		pfs_buf_str(out, f == TABLES_JSON && i ? ",\n{" : "{");
+	for (k = 0; k < tables_shown(p); k++) {
+		db->ops->column(r, first + (int)k, &v);
+		if (k)
+			pfs_buf_str(out, f == TABLES_TSV ? "\t" : ",");
+		if (json) {
+			pfs_buf_json(out, shown_name(p, k), strlen(shown_name(p, k)));
+			pfs_buf_str(out, ":");
+			json_value(&v, out);
+		} else {
+			field(f, &v, out);
+		}
+	}
+	if (json)
+		pfs_buf_str(out, "}");
+	if (f != TABLES_JSON)
+		pfs_buf_str(out, "\n");
+}

@@ -1,0 +1,575 @@
+/*
+ * Tables, rows and columns as directories and files, over a SQLite file with tables of the shapes that
+ * applications have. An SQL client stands beside.
+ */
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mount/config.h"
+#include "tests/contract/lib_contract.h"
+
+struct tt {
+	char dir[64], path[128];
+	struct pfs_option *table;
+	struct pfs_option_set set, store;
+	struct pfs_backend *host, *view;
+	struct pfs_store *s;
+	uint64_t root;
+	sqlite3 *sql;
+};
+
+/* ---- the ground ----------------------------------------------------------------------------- */
+
+static const char schema[] =
+	"CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email VARCHAR UNIQUE,"
+	" age INT CHECK (age < 1000), score REAL, pic BLOB, meta JSON, born DATE,"
+	" up TEXT GENERATED ALWAYS AS (upper(name)) VIRTUAL);"
+	"CREATE INDEX users_age ON users (age);"
+	"INSERT INTO users (id, name, email, age, score, pic, meta, born) VALUES"
+	" (1, 'alice', 'a@x', 42, 1.5, x'00ff10', '{\"a\": 1}', '2020-01-02'),"
+	" (2, 'bob', NULL, NULL, 0.1, NULL, NULL, NULL),"
+	" (-3, '', 'e@x', -7, 1e300, 'text', 5, 'x'),"
+	" (9223372036854775807, 'max', 'm@x', 42, -0.0, x'', '', '');"
+	"CREATE TABLE orders (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users (id),"
+	" note TEXT);"
+	"INSERT INTO orders VALUES (1, 1, 'first');"
+	"CREATE TABLE checkpoints (thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL DEFAULT '',"
+	" checkpoint_id TEXT NOT NULL, parent_checkpoint_id TEXT, type TEXT, checkpoint BLOB,"
+	" metadata BLOB, PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id));"
+	"INSERT INTO checkpoints VALUES ('t1', '', 'c1', NULL, 'msgpack', x'81a161', '{}'),"
+	" ('t/1', 'a,b', 'c%2C.json', 'c1', 'json', x'', 'x');"
+	"CREATE TABLE writes (thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL DEFAULT '',"
+	" checkpoint_id TEXT NOT NULL, task_id TEXT NOT NULL, task_path TEXT NOT NULL DEFAULT '',"
+	" idx INTEGER NOT NULL, channel TEXT NOT NULL, type TEXT, value BLOB,"
+	" PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id, task_id, idx));"
+	"INSERT INTO writes VALUES ('t1', '', 'c1', 'k', '', 0, 'ch', NULL, x'c0'),"
+	" ('t1', '', 'c1', 'k', '', -1, 'ch', NULL, NULL);"
+	"CREATE TABLE chat_completions (id VARCHAR NOT NULL, created INTEGER, model VARCHAR,"
+	" choices JSON, PRIMARY KEY (id));"
+	"INSERT INTO chat_completions VALUES ('chatcmpl-1', 1700000000, 'm', '[{\"x\": 1}]');"
+	"CREATE TABLE collections (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);"
+	"INSERT INTO collections (name) VALUES ('palace');"
+	"CREATE TABLE documents (collection_id INTEGER NOT NULL, id TEXT NOT NULL,"
+	" document TEXT NOT NULL, embedding BLOB NOT NULL, dim INTEGER NOT NULL,"
+	" PRIMARY KEY (collection_id, id), FOREIGN KEY (collection_id) REFERENCES"
+	" collections (id) ON DELETE CASCADE);"
+	"INSERT INTO documents VALUES (1, 'doc:1', 'text', x'0000803f', 1);"
+	"CREATE VIRTUAL TABLE docs_fts USING fts5 (doc_id UNINDEXED, document);"
+	"INSERT INTO docs_fts VALUES ('doc:1', 'hello world');"
+	"CREATE TABLE nopk (a, b);"
+	"INSERT INTO nopk VALUES (1, 2), (NULL, 'x');"
+	"CREATE TABLE anykey (k PRIMARY KEY, v TEXT);"
+	"INSERT INTO anykey VALUES (5, 'int'), ('5', 'text'), (x'35', 'blob'), (5.5, 'real'),"
+	" (NULL, 'n1'), (NULL, 'n2'), ('', 'empty'), ('.hidden', 'dot'), ('a.json', 'suffix'),"
+	" ('%NULL', 'percent'), (printf('%300s', 'y'), 'long');"
+	"CREATE TABLE wr (a TEXT, b INTEGER, c TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID;"
+	"INSERT INTO wr VALUES ('x', 1, 'c'), ('x', 2, 'd');"
+	"CREATE TABLE nocase (k TEXT COLLATE NOCASE PRIMARY KEY, v TEXT);"
+	"INSERT INTO nocase VALUES ('Key', 'v');"
+	"CREATE TABLE persistfs_meta (k TEXT PRIMARY KEY);"
+	"CREATE VIEW grown AS SELECT name, age FROM users WHERE age > 0;"
+	"CREATE VIEW broken AS SELECT * FROM gone;";
+
+static void sql(struct tt *t, const char *text)
+{
+	char *msg = NULL;
+
+	if (sqlite3_exec(t->sql, text, NULL, NULL, &msg) != SQLITE_OK)
+		fail_msg("%s: %.60s", msg, text);
+}
+
+static char *sql_text(struct tt *t, const char *text)
+{
+	static char out[4096];
+	sqlite3_stmt *stmt;
+
+	assert_int_equal(sqlite3_prepare_v2(t->sql, text, -1, &stmt, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+	snprintf(out, sizeof(out), "%s",
+		 sqlite3_column_text(stmt, 0) ? (const char *)sqlite3_column_text(stmt, 0)
+					      : "NULL");
+	sqlite3_finalize(stmt);
+	return out;
+}
+
+static void option(struct pfs_option_set *set, const char *name, const char *value)
+{
+	struct pfs_msg msg = {""};
+
+	if (pfs_option_set_text(set, name, value, &msg))
+		fail_msg("%s: %s", name, msg.text);
+}
+
+static int setup(void **state)
+{
+	const struct pfs_engine *engine = pfs_engine_find("sqlite");
+	struct tt *t = calloc(1, sizeof(*t));
+	struct pfs_msg msg = {""};
+
+	assert_non_null(t);
+	snprintf(t->dir, sizeof(t->dir), "/tmp/pfs-tables-XXXXXX");
+	assert_non_null(mkdtemp(t->dir));
+	snprintf(t->path, sizeof(t->path), "%s/app.db", t->dir);
+	assert_int_equal(sqlite3_open(t->path, &t->sql), SQLITE_OK);
+	sqlite3_busy_timeout(t->sql, 5000);
+	sql(t, schema);
+	t->table = pfs_engine_options(engine);
+	assert_int_equal(pfs_option_set_init(&t->set, t->table), 0);
+	option(&t->set, "path", t->path);
+	assert_int_equal(pfs_option_set_init(&t->store, pfs_store_options), 0);
+	assert_int_equal(pfs_backend_new("app", engine, &t->set, &t->host, &msg), 0);
+	if (engine->adopt(t->host, PFS_LAYOUT_TABLES, "t", &t->store, &t->view, &msg))
+		fail_msg("adopt: %s", msg.text);
+	if (pfs_backend_start(t->view, &msg))
+		fail_msg("start: %s", msg.text);
+	assert_int_equal(pfs_backend_open(t->view, "t", false, &t->s, &msg), 0);
+	assert_int_equal(pfs_store_root(t->s, &t->root), 0);
+	*state = t;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct tt *t = *state;
+	char command[128];
+
+	pfs_store_free(t->s);
+	pfs_backend_free(t->view);
+	pfs_backend_free(t->host);
+	pfs_option_set_release(&t->store);
+	pfs_option_set_release(&t->set);
+	free(t->table);
+	sqlite3_close(t->sql);
+	snprintf(command, sizeof(command), "rm -rf '%s'", t->dir);
+	assert_int_equal(system(command), 0);
+	free(t);
+	return 0;
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+/* Names joined by '/'; names in the path that have a slash of their own have it escaped. */
+static int look(struct tt *t, const char *path, struct pfs_attr *out)
+{
+	const char *p = path;
+	int err;
+
+	err = pfs_store_getattr(t->s, t->root, out);
+	while (!err && *p) {
+		size_t n = strcspn(p, "/");
+
+		err = pfs_store_lookup(t->s, out->id, (struct pfs_bytes){p, n}, out);
+		p += n + (p[n] == '/');
+	}
+	return err;
+}
+
+/* The content of the file at `path`, valid until the next call; "(ERRNO)" where there is none. */
+static const char *get(struct tt *t, const char *path)
+{
+	static char buf[65536];
+	struct pfs_attr attr;
+	ssize_t n;
+	int err;
+
+	err = look(t, path, &attr);
+	n = err ? err : pfs_store_read(t->s, attr.id, 0, buf, sizeof(buf) - 1);
+	if (n < 0)
+		snprintf(buf, sizeof(buf), "(%s)", strerrorname_np((int)-n));
+	else
+		buf[n] = '\0';
+	if (n >= 0)
+		assert_int_equal(n, attr.size);
+	return buf;
+}
+
+/* The names in a directory, read in pages of `page`, each with a space behind it. */
+static const char *names(struct tt *t, const char *path, size_t page)
+{
+	static char buf[65536];
+	struct pfs_list *list;
+	struct pfs_attr attr;
+	uint64_t cursor = 0;
+	bool end = false;
+	size_t i;
+	int err;
+
+	buf[0] = '\0';
+	err = look(t, path, &attr);
+	while (!err && !end) {
+		err = pfs_store_list(t->s, attr.id, cursor, page, &list);
+		if (err)
+			break;
+		for (i = 0; i < list->n; i++) {
+			cursor = list->entries[i].cursor;
+			strncat(buf, list->entries[i].name.p, list->entries[i].name.len);
+			strcat(buf, " ");
+		}
+		end = list->end;
+		pfs_list_free(list);
+	}
+	if (err)
+		snprintf(buf, sizeof(buf), "(%s)", strerrorname_np(-err));
+	return buf;
+}
+
+#define assert_get(t, path, want) assert_string_equal(get(t, path), want)
+#define assert_names(t, path, want)                                                                \
+	do {                                                                                       \
+		assert_string_equal(names(t, path, 100), want);                                    \
+		assert_string_equal(names(t, path, 1), want);                                      \
+	} while (0)
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+static void tables_are_directories_and_ours_are_hidden(void **state)
+{
+	assert_names(*state, "",
+		     "anykey broken chat_completions checkpoints collections docs_fts documents "
+		     "grown nocase nopk orders users wr writes ");
+}
+
+static void a_column_is_what_the_client_prints(void **state)
+{
+	static const char *const columns[] = {"id",  "name", "email", "age",
+					      "score", "pic", "meta", "born", "up"};
+	static const char *const rows[] = {"1", "2", "-3", "9223372036854775807"};
+	char path[128], text[128];
+	struct tt *t = *state;
+	size_t i, k;
+
+	for (i = 0; i < PFS_ARRAY_SIZE(rows); i++)
+		for (k = 0; k < PFS_ARRAY_SIZE(columns); k++) {
+			snprintf(path, sizeof(path), "users/%s/%s", rows[i], columns[k]);
+			if (i == 0 && k == 5)
+				continue; /* a blob with a zero byte */
+			snprintf(text, sizeof(text),
+				 "SELECT coalesce(CAST(%s AS TEXT), '') FROM users WHERE id = %s",
+				 columns[k], rows[i]);
+			assert_get(t, path, sql_text(t, text));
+		}
+	assert_memory_equal(get(t, "users/1/pic"), "\x00\xff\x10", 3);
+	assert_names(t, "users/1", "id name email age score pic meta born up ");
+}
+
+static void a_row_is_one_line_of_json_csv_and_tsv(void **state)
+{
+	struct tt *t = *state;
+
+	assert_get(t, "users/1.json",
+		   "{\"id\":1,\"name\":\"alice\",\"email\":\"a@x\",\"age\":42,\"score\":1.5,"
+		   "\"pic\":\"AP8Q\",\"meta\":\"{\\\"a\\\": 1}\",\"born\":\"2020-01-02\","
+		   "\"up\":\"ALICE\"}\n");
+	assert_get(t, "users/9223372036854775807.json",
+		   "{\"id\":9223372036854775807,\"name\":\"max\",\"email\":\"m@x\",\"age\":42,"
+		   "\"score\":0.0,\"pic\":\"\",\"meta\":\"\",\"born\":\"\",\"up\":\"MAX\"}\n");
+	assert_get(t, "users/2.csv", "id,name,email,age,score,pic,meta,born,up\n"
+				     "2,bob,,,0.1,,,,BOB\n");
+	assert_get(t, "users/2.tsv", "id\tname\temail\tage\tscore\tpic\tmeta\tborn\tup\n"
+				     "2\tbob\t\\N\t\\N\t0.1\t\\N\t\\N\t\\N\tBOB\n");
+	assert_get(t, "users/-3.csv", "id,name,email,age,score,pic,meta,born,up\n"
+				      "-3,\"\",e@x,-7,1.0e+300,text,5,x,\"\"\n");
+	assert_get(t, "users/4.json", "(ENOENT)");
+	assert_get(t, "users/1.xml", "(ENOENT)");
+}
+
+static void null_is_told_from_empty(void **state)
+{
+	struct tt *t = *state;
+	struct pfs_buf list = {0};
+	struct pfs_attr attr;
+	char value[8];
+
+	assert_int_equal(look(t, "users/2/email", &attr), 0);
+	assert_int_equal(attr.size, 0);
+	assert_int_equal(pfs_store_xattr_get(t->s, attr.id, PFS_BYTES("user.persistfs.null"), value,
+					     sizeof(value)),
+			 1);
+	assert_int_equal(value[0], '1');
+	assert_int_equal(pfs_store_xattr_list(t->s, attr.id, &list), 0);
+	assert_string_equal(list.data, "user.persistfs.null");
+	assert_int_equal(look(t, "users/-3/name", &attr), 0);
+	assert_int_equal(pfs_store_xattr_get(t->s, attr.id, PFS_BYTES("user.persistfs.null"), value,
+					     sizeof(value)),
+			 -ENODATA);
+	pfs_buf_release(&list);
+}
+
+static void a_key_of_any_type_has_one_name(void **state)
+{
+	struct tt *t = *state;
+	char *copy, *name, *rest;
+	char path[600];
+
+	assert_get(t, "anykey/5/v", "int");
+	assert_get(t, "anykey/%T5/v", "text");
+	assert_get(t, "anykey/%x35/v", "blob");
+	assert_get(t, "anykey/5.5/v", "real");
+	assert_get(t, "anykey/%EMPTY/v", "empty");
+	assert_get(t, "anykey/%2Ehidden/v", "dot");
+	assert_get(t, "anykey/a%2Ejson/v", "suffix");
+	assert_get(t, "anykey/a%2Ejson.json", "{\"k\":\"a.json\",\"v\":\"suffix\"}\n");
+	assert_get(t, "anykey/%25NULL/v", "percent");
+	assert_get(t, "anykey/%ROWID5/v", "n1");
+	assert_get(t, "anykey/%ROWID6/v", "n2");
+	assert_get(t, "anykey/%NULL/v", "(ENOENT)");
+	assert_get(t, "anykey/05/v", "(ENOENT)");
+	assert_get(t, "anykey/5.50/v", "(ENOENT)");
+	assert_get(t, "anykey/%35/v", "(ENOENT)");
+	assert_get(t, "anykey/%ROWID1/v", "(ENOENT)");
+	assert_get(t, "nocase/Key/v", "v");
+	assert_get(t, "nocase/key/v", "(ENOENT)");
+	/* What is listed can be opened, the long one too. */
+	copy = strdup(names(t, "anykey", 3));
+	for (name = strtok_r(copy + strspn(copy, " "), " ", &rest); name;
+	     name = strtok_r(NULL, " ", &rest)) {
+		if (strstr(name, "%~")) /* the spaces before it were taken off */
+			continue;
+		snprintf(path, sizeof(path), "anykey/%s/v", name);
+		assert_true(get(t, path)[0] != '(');
+	}
+	free(copy);
+	assert_get(t, "anykey/.count", "11\n");
+}
+
+static void a_long_key_opens_by_its_short_name(void **state)
+{
+	struct tt *t = *state;
+	struct pfs_list *list;
+	struct pfs_attr attr;
+	char path[300] = "";
+	size_t i;
+
+	sql(t, "DELETE FROM anykey WHERE v <> 'long'");
+	assert_int_equal(look(t, "anykey", &attr), 0);
+	assert_int_equal(pfs_store_list(t->s, attr.id, 0, 10, &list), 0);
+	assert_int_equal(list->n, 1);
+	assert_int_equal(list->entries[0].name.len, 255);
+	i = (size_t)snprintf(path, sizeof(path), "anykey/");
+	memcpy(path + i, list->entries[0].name.p, 255);
+	snprintf(path + i + 255, 4, "/v");
+	assert_get(t, path, "long");
+	pfs_list_free(list);
+}
+
+static void keys_of_several_columns_are_joined_by_commas(void **state)
+{
+	struct tt *t = *state;
+
+	assert_names(t, "checkpoints", "t%2F1,a%2Cb,c%252C%2Ejson t1,%EMPTY,c1 ");
+	assert_get(t, "checkpoints/t1,%EMPTY,c1/type", "msgpack");
+	assert_get(t, "checkpoints/t%2F1,a%2Cb,c%252C%2Ejson/checkpoint_id", "c%2C.json");
+	assert_names(t, "writes", "t1,%EMPTY,c1,k,-1 t1,%EMPTY,c1,k,0 ");
+	assert_names(t, "documents", "1,doc:1 ");
+	assert_get(t, "documents/1,doc:1/document", "text");
+	assert_names(t, "wr", "x,1 x,2 ");
+	assert_get(t, "wr/x,2/c", "d");
+	assert_get(t, "wr/x/c", "(ENOENT)");
+}
+
+static void tables_without_a_key_have_row_ids_and_views_numbers(void **state)
+{
+	struct tt *t = *state;
+
+	assert_names(t, "nopk", "1 2 ");
+	assert_get(t, "nopk/2.json", "{\"a\":null,\"b\":\"x\"}\n");
+	assert_names(t, "docs_fts", "1 ");
+	assert_get(t, "docs_fts/1/document", "hello world");
+	assert_names(t, "grown", "1 2 ");
+	assert_get(t, "grown/1/name", "alice");
+	assert_names(t, "broken", "(EIO)");
+	assert_non_null(strstr(get(t, "broken/.info"), "no such table: main.gone"));
+}
+
+static void a_selection_is_a_directory(void **state)
+{
+	struct tt *t = *state;
+
+	assert_names(t, "users", "-3 1 2 9223372036854775807 ");
+	assert_names(t, "users/.by", "id email age ");
+	assert_names(t, "users/.by/age", "%NULL -7 42 ");
+	assert_names(t, "users/.by/age/42", "1 9223372036854775807 ");
+	assert_names(t, "users/.by/age/%NULL", "2 ");
+	assert_names(t, "users/.by/name", "(ENOENT)");
+	assert_names(t, "users/.where/name/like/%25a%", "1 9223372036854775807 ");
+	assert_names(t, "users/.where/name/contains/li", "1 ");
+	assert_names(t, "users/.where/name/prefix/b", "2 ");
+	assert_names(t, "users/.where/age/lt/43/.where/age/ne/-7", "1 9223372036854775807 ");
+	assert_names(t, "users/.where/email/is-null/yes", "2 ");
+	assert_names(t, "users/.where/email/is-null/no/.by/age/42/.last/1",
+		     "9223372036854775807 ");
+	assert_names(t, "users/.first/2", "-3 1 ");
+	assert_names(t, "users/.last/2", "2 9223372036854775807 ");
+	assert_names(t, "users/.page/2/3", "9223372036854775807 ");
+	assert_names(t, "users/.columns/name,age/1", "name age ");
+	assert_get(t, "users/.columns/name,age/1.json", "{\"name\":\"alice\",\"age\":42}\n");
+	assert_get(t, "users/.columns/name/1/age", "(ENOENT)");
+	assert_get(t, "users/.by/age/42/.count", "2\n");
+	assert_get(t, "users/.by/age/42/2/name", "(ENOENT)");
+	assert_get(t, "users/.first/2/2/name", "(ENOENT)");
+	assert_get(t, "users/.first/2/.count", "2\n");
+	assert_get(t, "users/.sample/3/.count", "3\n");
+	/* The order of segments is fixed. */
+	assert_names(t, "users/.first/1/.by/age/42", "(ENOENT)");
+	assert_names(t, "users/.first/1/.first/1", "(ENOENT)");
+	assert_names(t, "users/.first/-1", "(ENOENT)");
+	assert_names(t, "users/.page/9223372036854775807/9223372036854775807", "(ENOENT)");
+}
+
+static void an_ordered_selection_is_listed_in_its_order(void **state)
+{
+	struct tt *t = *state;
+
+	assert_names(t, "users/.order/age", "2 -3 1 9223372036854775807 ");
+	assert_names(t, "users/.order/age.desc", "1 9223372036854775807 -3 2 ");
+	assert_names(t, "users/.order/age.desc/.first/2", "1 9223372036854775807 ");
+	assert_names(t, "users/.order/age/.last/2", "1 9223372036854775807 ");
+	assert_names(t, "users/.order/name/.page/2/2", "2 9223372036854775807 ");
+}
+
+static void looking_changes_nothing(void **state)
+{
+	struct tt *t = *state;
+	struct stat before, after;
+
+	assert_int_equal(stat(t->path, &before), 0);
+	names(t, "users", 1);
+	get(t, "users/1.json");
+	get(t, "users/.by/age/42/.count");
+	assert_int_equal(stat(t->path, &after), 0);
+	assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+	assert_int_equal(before.st_size, after.st_size);
+	assert_string_equal(sql_text(t, "PRAGMA journal_mode"), "delete");
+}
+
+static void a_schema_that_changes_is_seen(void **state)
+{
+	struct tt *t = *state;
+
+	assert_get(t, "nopk/1/c", "(ENOENT)");
+	sql(t, "ALTER TABLE nopk ADD COLUMN c DEFAULT 'new'; CREATE TABLE later (x)");
+	assert_get(t, "nopk/1/c", "new");
+	assert_names(t, "nopk/1", "a b c ");
+	assert_names(t, "later", "");
+	sql(t, "DROP VIEW broken; ALTER TABLE nopk DROP COLUMN b; DROP TABLE later");
+	assert_names(t, "nopk/1", "a c ");
+	assert_get(t, "nopk/1/b", "(ENOENT)");
+	assert_names(t, "later", "(ENOENT)");
+}
+
+/* Quotes, semicolons, what ends a statement, escapes, dots, lines, what is no UTF-8. */
+static const char *const hostile[] = {
+	"a\"b",	 "a'b", "a;DROP TABLE users;--", "a]b[",    "a`b",	"%s%n",	  "a%2Fb", "a\nb",
+	"\xc3\xa9\xe2\x82\xac", ".dot",	  "x.json", "?1",	  "a,b",	"$a:a@a", "%NULL", "-- x",
+	"\\",	 " ",	"select",		 "rowid", "a\tb", "%",	  "%ROWID1", "%T1",
+};
+
+static void hostile_names_are_only_names(void **state)
+{
+	struct tt *t = *state;
+	const char *h, *file, *second, *listed;
+	char text[1024], path[1024];
+	size_t i;
+
+	for (i = 0; i < PFS_ARRAY_SIZE(hostile); i++) {
+		char *create = sqlite3_mprintf(
+			"CREATE TABLE \"%w\" (\"%w\" TEXT NOT NULL PRIMARY KEY, \"%w 2\" TEXT);"
+			"CREATE INDEX \"i%w\" ON \"%w\" (\"%w 2\");"
+			"INSERT INTO \"%w\" VALUES (%Q, %Q), ('other', 'x')",
+			hostile[i], hostile[i], hostile[i], hostile[i], hostile[i], hostile[i],
+			hostile[i], hostile[i], hostile[i]);
+
+		h = hostile[i];
+		sql(t, create);
+		sqlite3_free(create);
+		/* The same rule makes the name of a table, a column and a key of one column. */
+		snprintf(path, sizeof(path), "%s", names(t, "", 100));
+		file = h;
+		if (!strcmp(h, ".dot"))
+			file = "%2Edot";
+		else if (!strcmp(h, "x.json"))
+			file = "x%2Ejson";
+		else if (!strcmp(h, "a%2Fb"))
+			file = "a%252Fb";
+		else if (h[0] == '%') {
+			snprintf(text, sizeof(text), "%%25%s", h + 1);
+			file = strdup(text);
+		}
+		second = strcmp(h, "x.json") ? file : h; /* the column "x.json 2" has no suffix */
+		snprintf(path, sizeof(path), "%s/%s/%s", file, file, file);
+		assert_get(t, path, h);
+		snprintf(path, sizeof(path), "%s/.by/%s/%s/%s/%s 2", file, file, file, file, second);
+		assert_get(t, path, h);
+		snprintf(path, sizeof(path), "%s/.by/%s 2/%s/.count", file, second, file);
+		assert_get(t, path, "1\n");
+		snprintf(path, sizeof(path), "%s/.where/%s 2/eq/%s/.order/%s.desc/%s/%s 2", file,
+			 second, file, file, file, second);
+		assert_get(t, path, h);
+		snprintf(path, sizeof(path), "%s/.where/%s 2/contains/%s/.first/5/.count", file,
+			 second, h[0] == '.' ? h : file);
+		assert_get(t, path, "1\n");
+		snprintf(path, sizeof(path), "%s", file);
+		listed = names(t, path, 10);
+		assert_non_null(strstr(listed, file));
+		if (file != h && h[0] == '%')
+			free((void *)(uintptr_t)file);
+	}
+	assert_get(t, "users/.count", "4\n");
+}
+
+static void a_large_table_is_listed_once_each(void **state)
+{
+	struct tt *t = *state;
+	struct pfs_list *list;
+	struct pfs_attr attr;
+	uint64_t cursor = 0;
+	size_t n = 0, i;
+	bool end = false;
+	char want[32], last[64] = "";
+
+	sql(t, "CREATE TABLE big (k TEXT PRIMARY KEY NOT NULL);"
+	       "WITH RECURSIVE c (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 19999)"
+	       " INSERT INTO big SELECT printf('k%06d', i) FROM c");
+	assert_int_equal(look(t, "big", &attr), 0);
+	while (!end) {
+		assert_int_equal(pfs_store_list(t->s, attr.id, cursor, 1000, &list), 0);
+		for (i = 0; i < list->n; i++, n++) {
+			snprintf(want, sizeof(want), "k%06zu", n);
+			snprintf(last, sizeof(last), "%.*s", (int)list->entries[i].name.len,
+				 list->entries[i].name.p);
+			assert_string_equal(last, want);
+			cursor = list->entries[i].cursor;
+		}
+		end = list->end;
+		pfs_list_free(list);
+	}
+	assert_int_equal(n, 20000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define CASE_OF(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+		CASE_OF(tables_are_directories_and_ours_are_hidden),
+		CASE_OF(a_column_is_what_the_client_prints),
+		CASE_OF(a_row_is_one_line_of_json_csv_and_tsv),
+		CASE_OF(null_is_told_from_empty),
+		CASE_OF(a_key_of_any_type_has_one_name),
+		CASE_OF(a_long_key_opens_by_its_short_name),
+		CASE_OF(keys_of_several_columns_are_joined_by_commas),
+		CASE_OF(tables_without_a_key_have_row_ids_and_views_numbers),
+		CASE_OF(a_selection_is_a_directory),
+		CASE_OF(an_ordered_selection_is_listed_in_its_order),
+		CASE_OF(looking_changes_nothing),
+		CASE_OF(a_schema_that_changes_is_seen),
+		CASE_OF(hostile_names_are_only_names),
+		CASE_OF(a_large_table_is_listed_once_each),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
