@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "backends/sql/poll.h"
-#include "backends/sql/tables.h"
+#include "backends/sql/tables_write.h"
 
 static struct tables *tables_of(struct pfs_view *view)
 {
@@ -96,7 +96,7 @@ int tables_leave(struct tables_session *s, int err)
 {
 	struct tables *v = s->v;
 
-	if (!err && s->write)
+	if (!err && s->write && !s->committed)
 		err = v->db->ops->commit(s->c);
 	v->db->ops->put(v->db, s->c, is_broken(err)); /* rolls back what is left */
 	catalog_put(v, s->catalog);
@@ -468,6 +468,8 @@ static int tb_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view
 	err = tables_path(s.catalog, path, &p);
 	if (!err)
 		err = tables_stat_place(&s, &p, out);
+	if (err == -ENOENT && tables_pending_can(&p))
+		err = tables_pending_stat(s.v, &p, out);
 	tables_place_release(&p);
 	return tables_leave(&s, err);
 }
@@ -548,6 +550,8 @@ static ssize_t tb_read(struct pfs_view *view, struct pfs_bytes path, uint64_t of
 	n = tables_path(s.catalog, path, &p);
 	if (!n)
 		n = read_place(&s, &p, off, buf, len, version);
+	if (n == -ENOENT && p.kind == TABLES_CELL && tables_pending_can(&p))
+		n = tables_pending_read(s.v, &p, off, buf, len, version);
 	tables_place_release(&p);
 	err = tables_leave(&s, n < 0 ? (int)n : 0);
 	return err ? err : n;
@@ -665,6 +669,9 @@ static int list_row(struct page *page)
 	*page->end = i >= n;
 	page->s->v->db->ops->end(r);
 	free(columns);
+	if (err == -ENOENT && tables_pending_can(p))
+		err = tables_pending_columns(page->s->v, p, page->after, page->limit, page->fn,
+					     page->arg, page->end);
 	return err;
 }
 
@@ -819,12 +826,22 @@ static int list_ordered(struct page *page, const struct resume *re, bool *more)
 	return err;
 }
 
+/* Rows that are not complete yet come behind all others. */
+static int list_pending(struct page *page, struct pfs_bytes after)
+{
+	return tables_pending_list(page->s->v, page->p->table, after, page->limit - page->told,
+				   page->fn, page->arg, page->end);
+}
+
 static int list_rows(struct page *page)
 {
 	struct resume re = {0};
 	bool more = false, resumes = page->after.len > 0;
 	int err = 0;
 
+	if (resumes && !page->p->virtual_ &&
+	    tables_pending_has(page->s->v, page->p->table, page->after))
+		return list_pending(page, page->after);
 	if (resumes)
 		err = resume_at(page, &re);
 	if (!err)
@@ -833,6 +850,10 @@ static int list_rows(struct page *page)
 			      : list_by_key(page, resumes ? &re : NULL, &more);
 	*page->end = !more;
 	resume_release(&re);
+	if (!err && !more && !page->p->virtual_ && page->told < page->limit)
+		err = list_pending(page, PFS_BYTES(""));
+	else if (!err && !more && !page->p->virtual_)
+		*page->end = false; /* they are asked for then */
 	return err;
 }
 
@@ -1002,6 +1023,9 @@ static int is_null(struct pfs_view *view, struct pfs_bytes path)
 			tables_column_at(&s, r, tables_nkeys(p.table), &v);
 			null = v.type == PFS_VALUE_NULL;
 			s.v->db->ops->end(r);
+		} else if (err == -ENOENT && tables_pending_can(&p)) {
+			null = tables_pending_null(s.v, &p);
+			err = null < 0 ? null : 0;
 		}
 	}
 	tables_place_release(&p);
@@ -1072,7 +1096,9 @@ static void tb_free(struct pfs_view *view)
 
 	pfs_rows_poll_stop(v->poll);
 	tables_catalog_free(v->catalog);
+	tables_pending_free(v);
 	v->db->ops->free(v->db);
+	pthread_mutex_destroy(&v->pending_lock);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
 }
@@ -1083,8 +1109,12 @@ static const struct pfs_view_ops tables_ops = {
 	.stat = tb_stat,
 	.list = tb_list,
 	.read = tb_read,
+	.write = tables_write,
+	.remove = tables_remove,
+	.mkdir = tables_mkdir,
 	.xattr_get = tb_xattr_get,
 	.xattr_list = tb_xattr_list,
+	.xattr_set = tables_xattr_set,
 	.catch_up = tb_catch_up,
 	.connections = tb_connections,
 };
@@ -1106,5 +1136,6 @@ int pfs_tables_new(const char *name, const struct pfs_engine *descriptor, struct
 	v->db = db;
 	v->strip = !newline->str || newline->num == PFS_NEWLINE_STRIP;
 	pthread_mutex_init(&v->lock, NULL);
+	pthread_mutex_init(&v->pending_lock, NULL);
 	return pfs_adopt_new(name, descriptor, host, store, &v->view, out, msg);
 }

@@ -18,8 +18,9 @@
  *	tables_name.c	 names of files for keys, columns and tables
  *	tables_path.c	 paths
  *	tables_sql.c	 statements
- *	tables_format.c	 rows as JSON, CSV and TSV, and back
+ *	tables_format.c	 rows as JSON, CSV and TSV
  *	tables_write.c	 what is written
+ *	tables_json.c	 one JSON object, read
  *	tables_pending.c rows that are not complete yet
  */
 #ifndef PFS_BACKENDS_SQL_TABLES_H
@@ -266,8 +267,9 @@ struct tables {
 
 	pthread_mutex_t lock; /* of what follows; a leaf */
 	struct tables_catalog *catalog;
+
+	pthread_mutex_t pending_lock; /* of `pending`; held over the INSERT that ends it */
 	struct tables_pending *pending;
-	struct tables_drawn *drawn;
 };
 
 /* A connection in a transaction, with the catalogue that holds in it. */
@@ -275,7 +277,7 @@ struct tables_session {
 	struct tables *v;
 	struct pfs_rows_conn *c;
 	struct tables_catalog *catalog; /* counted */
-	bool write;
+	bool write, committed;
 };
 
 int tables_enter(struct tables *v, bool write, struct tables_session *out);

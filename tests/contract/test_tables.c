@@ -122,6 +122,7 @@ static int setup(void **state)
 	assert_int_equal(pfs_option_set_init(&t->set, t->table), 0);
 	option(&t->set, "path", t->path);
 	assert_int_equal(pfs_option_set_init(&t->store, pfs_store_options), 0);
+	option(&t->store, "read_only", "no");
 	assert_int_equal(pfs_backend_new("app", engine, &t->set, &t->host, &msg), 0);
 	if (engine->adopt(t->host, PFS_LAYOUT_TABLES, "t", &t->store, &t->view, &msg))
 		fail_msg("adopt: %s", msg.text);
@@ -218,6 +219,92 @@ static const char *names(struct tt *t, const char *path, size_t page)
 	return buf;
 }
 
+static int commit(struct tt *t, struct pfs_mutation m)
+{
+	struct pfs_batch batch = {.ops = &m, .nops = 1, .now = pfs_now_ns(),
+				  .epoch = pfs_store_epoch(t->s)};
+
+	return pfs_store_commit(t->s, &batch);
+}
+
+/* The directory of `path` and, as *name, its last name. */
+static int look_dir(struct tt *t, const char *path, struct pfs_attr *out, struct pfs_bytes *name)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[512];
+
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path);
+	*name = pfs_bytes_str(slash ? slash + 1 : path);
+	return look(t, dir, out);
+}
+
+static int make(struct tt *t, const char *path, uint32_t mode, const char *text, size_t len)
+{
+	struct pfs_mutation m = {.op = PFS_OP_CREATE, .set = {.mode = mode}, .size = len};
+	struct pfs_seg seg = {0, text, len};
+	struct pfs_attr dir;
+	int err;
+
+	assert_int_equal(pfs_store_alloc_ids(t->s, 1, &m.id), 0);
+	err = look_dir(t, path, &dir, &m.name);
+	m.dir = dir.id;
+	m.segs = &seg;
+	m.nsegs = len > 0;
+	return err ? err : commit(t, m);
+}
+
+/* A rewrite of the file, or a new one. */
+static int put_bytes(struct tt *t, const char *path, const char *text, size_t len)
+{
+	struct pfs_mutation m = {.op = PFS_OP_REPLACE, .size = len};
+	struct pfs_seg seg = {0, text, len};
+	struct pfs_attr attr;
+	int err = look(t, path, &attr);
+
+	if (err == -ENOENT)
+		return make(t, path, S_IFREG | 0600, text, len);
+	m.id = attr.id;
+	m.segs = &seg;
+	m.nsegs = len > 0;
+	return err ? err : commit(t, m);
+}
+
+static int put(struct tt *t, const char *path, const char *text)
+{
+	return put_bytes(t, path, text, strlen(text));
+}
+
+static int make_row(struct tt *t, const char *path)
+{
+	return make(t, path, S_IFDIR | 0700, "", 0);
+}
+
+static int drop(struct tt *t, const char *path, uint32_t flags)
+{
+	struct pfs_mutation m = {.op = PFS_OP_REMOVE, .flags = flags};
+	struct pfs_attr dir;
+	int err = look_dir(t, path, &dir, &m.name);
+
+	m.dir = dir.id;
+	return err ? err : commit(t, m);
+}
+
+/* value NULL: removed. */
+static int set_xattr(struct tt *t, const char *path, const char *name, const char *value)
+{
+	struct pfs_mutation m = {.op = value ? PFS_OP_SETXATTR : PFS_OP_REMOVEXATTR,
+				 .name = pfs_bytes_str(name)};
+	struct pfs_seg seg = {0, value, value ? strlen(value) : 0};
+	struct pfs_attr attr;
+	int err = look(t, path, &attr);
+
+	m.id = attr.id;
+	m.segs = &seg;
+	m.nsegs = value != NULL;
+	return err ? err : commit(t, m);
+}
+
+#define assert_sql(t, text, want) assert_string_equal(sql_text(t, text), want)
 #define assert_get(t, path, want) assert_string_equal(get(t, path), want)
 #define assert_names(t, path, want)                                                                \
 	do {                                                                                       \
@@ -551,6 +638,230 @@ static void a_large_table_is_listed_once_each(void **state)
 	assert_int_equal(n, 20000);
 }
 
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static void a_column_file_is_an_update_of_that_column(void **state)
+{
+	struct tt *t = *state;
+
+	assert_int_equal(put(t, "users/1/name", "carol\n"), 0);
+	assert_sql(t, "SELECT name || typeof(name) FROM users WHERE id = 1", "caroltext");
+	assert_get(t, "users/1/name", "carol");
+	assert_get(t, "users/1/up", "CAROL");
+	assert_int_equal(put(t, "users/1/name", "two\nlines\n\n"), 0);
+	assert_get(t, "users/1/name", "two\nlines\n");
+	assert_int_equal(put(t, "users/1/name", "kept\n"), 0);
+	assert_get(t, "users/1/name", "kept\n");
+	assert_int_equal(put(t, "users/1/age", "43\n"), 0);
+	assert_sql(t, "SELECT age || typeof(age) FROM users WHERE id = 1", "43integer");
+	assert_int_equal(put(t, "users/1/score", "2.25"), 0);
+	assert_sql(t, "SELECT score || typeof(score) FROM users WHERE id = 1", "2.25real");
+	assert_int_equal(put_bytes(t, "users/1/pic", "\0\n", 2), 0);
+	assert_sql(t, "SELECT hex(pic) || typeof(pic) FROM users WHERE id = 1", "000Ablob");
+	assert_int_equal(put(t, "users/-3/pic", "text again"), 0);
+	assert_sql(t, "SELECT typeof(pic) FROM users WHERE id = -3", "text");
+	assert_int_equal(put(t, "users/2/pic", "new"), 0);
+	assert_sql(t, "SELECT typeof(pic) FROM users WHERE id = 2", "blob");
+	assert_int_equal(put(t, "checkpoints/t%2F1,a%2Cb,c%252C%2Ejson/type", "'; --"), 0);
+	assert_sql(t, "SELECT type FROM checkpoints WHERE thread_id = 't/1'", "'; --");
+	assert_int_equal(put(t, "anykey/%ROWID5/v", "null's"), 0);
+	assert_sql(t, "SELECT v FROM anykey WHERE rowid = 5", "null's");
+	assert_int_equal(put(t, "anykey/%x35/v", "b"), 0);
+	assert_sql(t, "SELECT group_concat(v, '') FROM anykey WHERE v IN ('b', 'int', 'text')",
+		   "inttextb");
+	assert_sql(t, "SELECT count(*) FROM users", "4");
+}
+
+static void what_a_column_cannot_take_is_refused(void **state)
+{
+	struct tt *t = *state;
+
+	assert_int_equal(put(t, "users/1/age", "x"), -EINVAL);
+	assert_int_equal(put(t, "users/1/age", "9223372036854775808"), -EINVAL);
+	assert_int_equal(put(t, "users/1/age", "1001"), -EINVAL);
+	assert_non_null(strstr(pfs_error_text(), "CHECK constraint failed"));
+	assert_int_equal(put(t, "users/1/name", "\xff"), -EILSEQ);
+	assert_int_equal(put_bytes(t, "users/1/name", "a\0b", 3), -EILSEQ);
+	assert_int_equal(put(t, "users/2/email", "a@x"), -EEXIST);
+	assert_int_equal(put(t, "users/1/id", "5"), -EPERM);
+	assert_int_equal(put(t, "users/1/up", "X"), -EPERM);
+	assert_int_equal(put(t, "users/1/other", "x"), -EPERM);
+	assert_int_equal(put(t, "orders/1/user_id", "77"), -EBUSY);
+	assert_int_equal(put(t, "grown/1/name", "x"), -EPERM);
+	assert_int_equal(set_xattr(t, "users/1/name", "user.persistfs.null", "1"), -EINVAL);
+	assert_get(t, "users/1.csv", "id,name,email,age,score,pic,meta,born,up\n"
+				     "1,alice,a@x,42,1.5,AP8Q,\"{\"\"a\"\": 1}\",2020-01-02,ALICE\n");
+	/* The same key again is fine. */
+	assert_int_equal(put(t, "users/1/id", "1\n"), 0);
+}
+
+static void appending_and_editing_start_from_what_is_there(void **state)
+{
+	struct pfs_seg seg = {0, "!", 1};
+	struct tt *t = *state;
+	struct pfs_attr attr;
+
+	assert_int_equal(look(t, "users/1/name", &attr), 0);
+	assert_int_equal(commit(t, m_content(PFS_OP_APPEND, attr.id, &seg, 1)), 0);
+	assert_get(t, "users/1/name", "alice!");
+	assert_int_equal(commit(t, m_content(PFS_OP_WRITE, attr.id, &seg, 1)), 0);
+	assert_get(t, "users/1/name", "!lice!");
+	assert_int_equal(commit(t, m_size(PFS_OP_TRUNCATE, attr.id, 3)), 0);
+	assert_sql(t, "SELECT name FROM users WHERE id = 1", "!li");
+}
+
+static void json_changes_some_columns_or_makes_a_row(void **state)
+{
+	struct tt *t = *state;
+	char text[1024];
+
+	assert_int_equal(put(t, "users/1.json", "{\"age\": 7, \"name\": \"z\\u20ac\\n\"}"), 0);
+	assert_sql(t, "SELECT name || age || email FROM users WHERE id = 1", "z€\n7a@x");
+	/* What was read can be written. */
+	snprintf(text, sizeof(text), "%s", get(t, "users/1.json"));
+	assert_int_equal(put(t, "users/1.json", text), 0);
+	assert_get(t, "users/1.json", text);
+	assert_int_equal(put(t, "users/1.json", "{\"pic\":\"aGk=\",\"meta\":{\"b\": [1, 2]},"
+						"\"score\":null,\"age\":9007199254740993}"),
+			 -EINVAL); /* age < 1000 */
+	assert_int_equal(put(t, "users/1.json",
+			     "{\"pic\":\"aGk=\",\"meta\":{\"b\": [1, 2]},\"score\":null}"),
+			 0);
+	assert_sql(t, "SELECT pic || typeof(pic) || meta || ifnull(score, 'N') FROM users WHERE id = 1",
+		   "hiblob{\"b\": [1, 2]}N");
+	assert_int_equal(put(t, "users/7.json", "{\"name\": \"new\", \"id\": 7}\n"), 0);
+	assert_sql(t, "SELECT name FROM users WHERE id = 7", "new");
+	assert_int_equal(put(t, "writes/a,b,c,d,9007199254740993.json",
+			     "{\"channel\":\"x\",\"value\":\"wA==\"}"), 0);
+	assert_sql(t, "SELECT hex(value) FROM writes WHERE idx = 9007199254740993", "C0");
+	assert_int_equal(put(t, "users/8.json", "{\"id\": 9, \"name\": \"x\"}"), -EPERM);
+	assert_int_equal(put(t, "users/8.json", "{\"email\": \"x\"}"), -EINVAL);
+	assert_int_equal(put(t, "users/08.json", "{\"name\": \"x\"}"), -EILSEQ);
+	assert_int_equal(put(t, "users/8.json", "{\"nmae\": \"x\"}"), -EINVAL);
+	assert_int_equal(put(t, "users/8.json", "{\"name\": \"x\""), -EINVAL);
+	assert_int_equal(put(t, "users/8.json", ""), -EINVAL);
+	assert_int_equal(put(t, "users/8.csv", "x"), -EPERM);
+	assert_int_equal(put(t, "users/1.json", "{\"pic\":\"?\"}"), -EINVAL);
+	assert_sql(t, "SELECT count(*) FROM users", "5");
+}
+
+static void a_row_is_inserted_when_it_is_complete(void **state)
+{
+	struct tt *t = *state;
+
+	assert_int_equal(make_row(t, "documents/1,doc:2"), 0);
+	assert_int_equal(make_row(t, "documents/1,doc:2"), -EEXIST);
+	assert_names(t, "documents", "1,doc:1 1,doc:2 ");
+	assert_int_equal(put(t, "documents/1,doc:2/document", "d\n"), 0);
+	assert_int_equal(put(t, "documents/1,doc:2/embedding", "\x01"), 0);
+	assert_names(t, "documents/1,doc:2", "document embedding ");
+	assert_get(t, "documents/1,doc:2/document", "d");
+	assert_get(t, "documents/1,doc:2.json", "(ENOENT)");
+	assert_sql(t, "SELECT count(*) FROM documents", "1");
+	assert_int_equal(put(t, "documents/1,doc:2/collection_id", "1"), 0);
+	assert_int_equal(put(t, "documents/1,doc:2/id", "other"), -EPERM);
+	assert_int_equal(put(t, "documents/1,doc:2/dim", "1"), 0);
+	assert_sql(t, "SELECT document || hex(embedding) || dim FROM documents WHERE id = 'doc:2'",
+		   "d011");
+	assert_names(t, "documents", "1,doc:1 1,doc:2 ");
+	assert_names(t, "documents/1,doc:2", "collection_id id document embedding dim ");
+	/* One that the engine refuses at the end is still not complete. */
+	assert_int_equal(make_row(t, "documents/5,doc:3"), 0);
+	assert_int_equal(put(t, "documents/5,doc:3/document", "d"), 0);
+	assert_int_equal(put(t, "documents/5,doc:3/embedding", "e"), 0);
+	assert_int_equal(put(t, "documents/5,doc:3/dim", "1"), -EBUSY);
+	assert_names(t, "documents/5,doc:3", "document embedding ");
+	assert_int_equal(drop(t, "documents/5,doc:3", PFS_F_DIR), 0);
+	assert_names(t, "documents/5,doc:3", "(ENOENT)");
+	assert_sql(t, "SELECT count(*) FROM documents", "2");
+	/* Nothing is missing. */
+	assert_int_equal(make_row(t, "nopk/9"), 0);
+	assert_int_equal(make_row(t, "wr/q,7"), 0);
+	assert_sql(t, "SELECT count(*) FROM wr", "3");
+	assert_int_equal(make_row(t, "wr/q,08"), -EILSEQ);
+	assert_int_equal(make_row(t, "wr/q"), -EILSEQ);
+	assert_int_equal(make_row(t, "grown/5"), -EPERM);
+	assert_int_equal(make_row(t, "newtable"), -EPERM);
+}
+
+static void rows_are_removed_and_nothing_else(void **state)
+{
+	struct tt *t = *state;
+
+	assert_int_equal(drop(t, "users/2", PFS_F_DIR), 0);
+	assert_int_equal(drop(t, "users/-3.json", 0), 0);
+	assert_int_equal(drop(t, "users/-3.json", 0), -ENOENT);
+	assert_int_equal(drop(t, "users/1", PFS_F_DIR), -EBUSY); /* orders has it */
+	assert_int_equal(drop(t, "users/1/name", 0), -EPERM);
+	assert_int_equal(drop(t, "users", PFS_F_DIR), -EPERM);
+	assert_int_equal(drop(t, "users/.by", PFS_F_DIR), -EPERM);
+	assert_int_equal(drop(t, "users/.schema", 0), -EPERM);
+	assert_int_equal(drop(t, "grown/1", PFS_F_DIR), -EPERM);
+	assert_names(t, "users", "1 9223372036854775807 ");
+	assert_sql(t, "SELECT count(*) FROM users", "2");
+}
+
+static void null_is_set_and_taken_away(void **state)
+{
+	struct tt *t = *state;
+
+	assert_int_equal(set_xattr(t, "users/1/email", "user.persistfs.null", "1"), 0);
+	assert_sql(t, "SELECT email IS NULL FROM users WHERE id = 1", "1");
+	assert_get(t, "users/1/email", "");
+	assert_int_equal(set_xattr(t, "users/1/email", "user.persistfs.null", NULL), 0);
+	assert_sql(t, "SELECT typeof(email) || length(email) FROM users WHERE id = 1", "text0");
+	assert_int_equal(put(t, "users/1/age", ""), 0);
+	assert_sql(t, "SELECT age IS NULL FROM users WHERE id = 1", "1");
+}
+
+static void a_number_is_added_to_by_the_engine(void **state)
+{
+	struct tt *t = *state;
+
+	assert_int_equal(set_xattr(t, "users/1/age", "user.persistfs.incr", "5"), 0);
+	assert_int_equal(set_xattr(t, "users/1/age", "user.persistfs.incr", "-2"), 0);
+	assert_get(t, "users/1/age", "45");
+	assert_int_equal(set_xattr(t, "users/1/score", "user.persistfs.incr", "0.25"), 0);
+	assert_get(t, "users/1/score", "1.75");
+	assert_int_equal(set_xattr(t, "users/2/age", "user.persistfs.incr", "1"), -EINVAL);
+	assert_int_equal(set_xattr(t, "users/1/name", "user.persistfs.incr", "1"), -EINVAL);
+	assert_int_equal(set_xattr(t, "users/1/age", "user.persistfs.incr", "x"), -EINVAL);
+	assert_int_equal(set_xattr(t, "users/1/age", "user.persistfs.incr", "9223372036854775807"),
+			 -EINVAL);
+	assert_get(t, "users/1/age", "45");
+}
+
+static void hostile_names_are_written(void **state)
+{
+	struct tt *t = *state;
+	char path[512], *create, *count;
+	size_t i;
+
+	for (i = 0; i < PFS_ARRAY_SIZE(hostile); i++) {
+		if (hostile[i][0] == '%' || hostile[i][0] == '.' || strchr(hostile[i], '%') ||
+		    !strcmp(hostile[i], "x.json"))
+			continue; /* the escapes have their own case */
+		create = sqlite3_mprintf("CREATE TABLE \"%w\" (\"%w\" TEXT NOT NULL PRIMARY KEY,"
+					 " \"v%w\" TEXT NOT NULL);",
+					 hostile[i], hostile[i], hostile[i]);
+		sql(t, create);
+		sqlite3_free(create);
+		snprintf(path, sizeof(path), "%s/%s", hostile[i], hostile[i]);
+		assert_int_equal(make_row(t, path), 0);
+		snprintf(path, sizeof(path), "%s/%s/v%s", hostile[i], hostile[i], hostile[i]);
+		assert_int_equal(put(t, path, hostile[i]), 0);
+		assert_get(t, path, hostile[i]);
+		count = sqlite3_mprintf("SELECT \"%w\" = %Q AND \"v%w\" = %Q FROM \"%w\"",
+					hostile[i], hostile[i], hostile[i], hostile[i], hostile[i]);
+		assert_sql(t, count, "1");
+		sqlite3_free(count);
+		snprintf(path, sizeof(path), "%s/%s", hostile[i], hostile[i]);
+		assert_int_equal(drop(t, path, PFS_F_DIR), 0);
+		assert_names(t, hostile[i], "");
+	}
+	assert_sql(t, "SELECT count(*) FROM users", "4");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -569,6 +880,15 @@ int main(void)
 		CASE_OF(a_schema_that_changes_is_seen),
 		CASE_OF(hostile_names_are_only_names),
 		CASE_OF(a_large_table_is_listed_once_each),
+		CASE_OF(a_column_file_is_an_update_of_that_column),
+		CASE_OF(what_a_column_cannot_take_is_refused),
+		CASE_OF(appending_and_editing_start_from_what_is_there),
+		CASE_OF(json_changes_some_columns_or_makes_a_row),
+		CASE_OF(a_row_is_inserted_when_it_is_complete),
+		CASE_OF(rows_are_removed_and_nothing_else),
+		CASE_OF(null_is_set_and_taken_away),
+		CASE_OF(a_number_is_added_to_by_the_engine),
+		CASE_OF(hostile_names_are_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
