@@ -100,6 +100,11 @@ struct pfs_attr {
 	uint64_t content_version; /* grows with every change of content */
 	int64_t mtime, ctime, btime; /* ns since the epoch */
 	int64_t expires; /* when it goes by itself, ns since the epoch; 0: never */
+	/*
+	 * Made of other objects at every look, which nobody is told of (views alone): neither name nor
+	 * attributes nor content are kept.
+	 */
+	bool derived;
 };
 
 /* ---- mutations ------------------------------------------------------------------------------ */

@@ -197,6 +197,8 @@ int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *pa
 	else if (parent && !pfs_node_know(fs, node, parent, name))
 		out->entry_timeout = short_timeout(node->vol);
 	cap_timeouts(&attr, out);
+	if (attr.derived)
+		out->entry_timeout = out->attr_timeout = 0;
 	return 0;
 }
 

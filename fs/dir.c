@@ -46,7 +46,8 @@ int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **ou
 	if (id)
 		pfs_store_hold(atomic_load(&node->vol->store), id);
 	*hints = (struct pfs_open_hints){0};
-	if (pfs_node_is_object(node) && pfs_vol_pushes(node->vol))
+	if (pfs_node_is_object(node) && pfs_vol_pushes(node->vol) &&
+	    !pfs_node_attr_known(node).derived)
 		hints->cache_dir = hints->keep_cache = true;
 	*out = dir;
 	return 0;

@@ -71,16 +71,18 @@ static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct 
 }
 
 /*
- * A file that expires shows nothing afterwards, to nobody: its pages are not left to the kernel.
+ * A file that expires shows nothing afterwards, to nobody: its pages are not left to the kernel; nor are
+ * those of one that is made at every look.
  * Where several mounts append, the kernel's pages are in the way: it would place what is appended by
  * a size that may be old, and cut one write into several requests. So whoever opens such a file
  * meanwhile, or opens it to append, goes past them.
  */
 static bool needs_direct(const struct pfs_file *file)
 {
+	struct pfs_attr attr = pfs_node_attr_known(file->node);
 	bool many;
 
-	if (pfs_node_attr_known(file->node).expires)
+	if (attr.expires || attr.derived)
 		return true;
 	if (pfs_vol_alone(file->node->vol))
 		return false;

@@ -411,7 +411,7 @@ int pfs_node_attr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *out
 		return err;
 	pfs_node_lock(fs, node);
 	was_due = expired(&node->attr);
-	if ((node->attr_valid && !was_due) || node->pins) {
+	if ((node->attr_valid && !was_due && !node->attr.derived) || node->pins) {
 		*out = node->attr;
 		pfs_node_unlock(fs, node);
 		return 0;

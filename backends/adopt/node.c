@@ -436,6 +436,7 @@ void adopt_attr(const struct adopt *a, const struct adopt_node *node, struct pfs
 		.ctime = node->mtime,
 		.btime = memory ? node->btime : 0, /* nobody knows */
 		.expires = memory ? 0 : node->told.expires,
+		.derived = !memory && node->told.derived,
 	};
 	if (S_ISDIR(type))
 		out->size = 0;

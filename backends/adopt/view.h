@@ -39,6 +39,7 @@ struct pfs_view_attr {
 	uint64_t version;
 	int64_t mtime;	 /* ns; 0: the time when its version was first seen here */
 	int64_t expires; /* ns; 0: never */
+	bool derived;	 /* as in struct pfs_attr */
 };
 
 /* Told of an entry by list; returns 0, or -errno to end the listing with it. name is borrowed. */
