@@ -269,6 +269,12 @@ static uint64_t version_of(uint64_t seed, struct pfs_bytes b)
 	return h ? h : 1;
 }
 
+/* Below a selection the same row has another path; what changes by the one is not told of the other. */
+static bool is_derived(const struct tables_place *p)
+{
+	return p->virtual_ || p->kind == TABLES_ROW_FILE;
+}
+
 static void dir_attr(const struct tables_table *t, struct pfs_view_attr *out)
 {
 	*out = (struct pfs_view_attr){
@@ -427,7 +433,7 @@ static int stat_row(struct tables_session *s, struct tables_place *p, struct pfs
 	return 0;
 }
 
-int tables_stat_place(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
+static int stat_place(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
 {
 	struct pfs_buf text = {0};
 	int err;
@@ -454,6 +460,15 @@ int tables_stat_place(struct tables_session *s, struct tables_place *p, struct p
 		pfs_buf_release(&text);
 		return err;
 	}
+}
+
+int tables_stat_place(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
+{
+	int err = stat_place(s, p, out);
+
+	if (!err)
+		out->derived = is_derived(p);
+	return err;
 }
 
 static int tb_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_attr *out)
@@ -572,8 +587,11 @@ struct page {
 
 static int tell(struct page *page, struct pfs_bytes name, const struct pfs_view_attr *attr)
 {
+	struct pfs_view_attr told = *attr;
+
+	told.derived = is_derived(page->p);
 	page->told++;
-	return page->fn(page->arg, name, attr);
+	return page->fn(page->arg, name, &told);
 }
 
 static bool full(const struct page *page)
