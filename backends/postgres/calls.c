@@ -475,6 +475,9 @@ static void pq_health(struct pfs_backend *base, struct pfs_health *out)
 	struct pg_backend *b = pg_of(base);
 
 	memset(out, 0, sizeof(*out));
+	out->ok = !base->own; /* views tell for themselves */
+	if (out->ok)
+		return;
 	pthread_mutex_lock(&b->health_lock);
 	out->why = b->trouble;
 	out->durable = b->durable;

@@ -122,6 +122,7 @@ void pg_backend_free(struct pfs_backend *base)
 		pg_session_end(b);
 	}
 	pfs_pool_release(&b->pool);
+	pg_rows_release(b);
 	pfs_commit_release(&b->commit);
 	pg_watch_release(b);
 	pfs_kv_release(&b->kv);
@@ -178,8 +179,11 @@ static int start(struct pg_backend *b, struct pfs_msg *msg)
 int pg_backend_start(struct pfs_backend *base, struct pfs_msg *msg)
 {
 	struct pg_backend *b = pg_of(base);
-	int err = start(b, msg);
+	int err;
 
+	if (!base->own) /* views have connections of their own */
+		return 0;
+	err = start(b, msg);
 	if (err) {
 		if (msg && !msg->text[0])
 			pfs_msg_set(msg, "%s",
@@ -251,6 +255,7 @@ static int pq_create(const char *name, const struct pfs_option_set *set, struct 
 	pthread_mutex_init(&b->health_lock, NULL);
 	pthread_mutex_init(&b->writer, NULL);
 	pg_watch_init(b);
+	pg_rows_init(b);
 	err = pfs_kv_init(&b->kv);
 	if (!err)
 		err = set_options(b, set);
@@ -261,6 +266,9 @@ static int pq_create(const char *name, const struct pfs_option_set *set, struct 
 	if (!err)
 		err = pfs_pool_init(&b->pool, &pg_pool_ops, b, size, b->max_overflow,
 				    b->retry_timeout);
+	if (!err)
+		err = pfs_pool_init(&b->others.pool, &pg_rows_pool_ops, b, b->pool_size,
+				    b->max_overflow, b->retry_timeout);
 	if (err)
 		pfs_msg_set(msg, "%s", strerror(-err));
 	else
