@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "backends/postgres/postgres.h"
+#include "backends/postgres/rows.h"
+#include "backends/sql/plain.h"
 
 /* ---- maintenance ---------------------------------------------------------------------------- */
 
@@ -313,6 +315,20 @@ static void pq_place(const struct pfs_option_set *set, struct pfs_buf *out)
 	PQconninfoFree(defaults);
 }
 
+static int pq_adopt(struct pfs_backend *host, enum pfs_layout layout, const char *name,
+		    const struct pfs_option_set *store, struct pfs_backend **out,
+		    struct pfs_msg *msg)
+{
+	bool read_only = pfs_option_get(store, "read_only")->num != 0;
+	struct pfs_rows_db *db = NULL;
+	int err;
+
+	if (layout != PFS_LAYOUT_PLAIN)
+		return -EOPNOTSUPP;
+	err = pg_rows_new(host, read_only, &db);
+	return err ? err : plain_adopt(host, db, &plain_postgres, name, store, out, msg);
+}
+
 static const struct pfs_option pg_options[] = {
 	{.name = "url",
 	 .type = PFS_OPT_STRING,
@@ -341,7 +357,7 @@ const struct pfs_engine pfs_postgres_engine = {
 	.name = "postgres",
 	.help = "a PostgreSQL database",
 	.kinds = PFS_KIND_KV,
-	.layouts = PFS_LAYOUT_OWN,
+	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_PLAIN,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,
@@ -349,4 +365,5 @@ const struct pfs_engine pfs_postgres_engine = {
 	.create = pq_create,
 	.schemes = "postgres|postgresql",
 	.place = pq_place,
+	.adopt = pq_adopt,
 };
