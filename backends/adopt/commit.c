@@ -704,6 +704,7 @@ static int set_expires(struct adopt *a, struct adopt_node *node, int64_t expires
 static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 {
 	struct adopt_node *node = get(a, m->id);
+	struct pfs_attr before;
 	bool memory;
 	int err = 0;
 
@@ -723,9 +724,15 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 	if (!err && !memory)
 		err = set_key(&m->attr, &m->set);
 	if (!err && !memory && (m->set.mask & PFS_SET_EXPIRES)) {
+		before = m->attr;
 		err = set_expires(a, node, m->set.expires);
 		if (!err)
 			err = adopt_ask(a, node, &m->attr);
+		if (err == -ENOENT) { /* it was set, to a time that has passed */
+			err = 0;
+			m->attr = before;
+			m->attr.expires = m->set.expires;
+		}
 	}
 	put(a, node);
 	return err;

@@ -362,7 +362,7 @@ static int pq_commit(struct pfs_store *base, struct pfs_batch *batch)
 
 static int pq_sync(struct pfs_backend *base)
 {
-	return pg_sync(pg_of(base));
+	return base->own ? pg_sync(pg_of(base)) : 0; /* else nothing is written through it */
 }
 
 static void pq_hold(struct pfs_store *base, uint64_t id)

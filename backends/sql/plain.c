@@ -135,10 +135,12 @@ static int first_row(struct plain *v, struct pfs_rows *r, bool keep, const struc
 	return pfs_bytes_eq(plain_bytes(&out->key), plain_bytes(&p->key));
 }
 
-/* A name that is no value of the column's type is that of no key. */
-static int no_such_key(const struct plain *v, int err)
+/* A name that is no value of the column's type is that of no key; to write it is a fault. */
+static int no_such_key(const struct plain *v, enum plain_stmt stmt, int err)
 {
-	return err == -EINVAL && v->key.type == PLAIN_OTHER ? 0 : err;
+	bool looks = stmt == PLAIN_ROW || stmt == PLAIN_PIECE;
+
+	return err == -EINVAL && v->key.type == PLAIN_OTHER && looks ? 0 : err;
 }
 
 int plain_row(struct plain *v, struct pfs_rows_conn *c, enum plain_stmt stmt,
@@ -153,7 +155,7 @@ int plain_row(struct plain *v, struct pfs_rows_conn *c, enum plain_stmt stmt,
 	if (!ret)
 		ret = first_row(v, r, stmt == PLAIN_VALUE_LOCK, p, out);
 	v->db->ops->end(r);
-	return no_such_key(v, ret);
+	return no_such_key(v, stmt, ret);
 }
 
 /* Does the statement find a row? 1, 0, -errno. */
@@ -338,7 +340,7 @@ static int read_place(struct plain *v, struct pfs_rows_conn *c, const struct pla
 		ret = 0;
 	look->attr->version = row.attr.version;
 	plain_row_release(&row);
-	ret = no_such_key(v, ret);
+	ret = no_such_key(v, PLAIN_PIECE, ret);
 	return ret == 0 ? -ENOENT : ret > 0 ? 0 : ret;
 }
 

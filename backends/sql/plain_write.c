@@ -248,13 +248,18 @@ static int write_row(struct plain *v, struct pfs_rows_conn *c, struct change *ch
 
 static int run_write(struct plain *v, struct pfs_rows_conn *c, struct change *ch)
 {
-	bool value = ch->w->how != PFS_VIEW_WHOLE || v->strip;
+	enum plain_stmt stmt = PLAIN_ROW_LOCK;
 	struct plain_row old = {0};
 	int ret;
 
+	if (ch->w->how != PFS_VIEW_WHOLE || v->strip)
+		stmt = PLAIN_VALUE_LOCK;
+	/* A new row is guarded by its key; who may only insert cannot lock. */
+	if (ch->w->create)
+		stmt = v->key.type == PLAIN_OTHER ? PLAIN_ROW_LOCK : PLAIN_ROW;
 	ret = check_file(v, c, &ch->at);
 	if (!ret)
-		ret = plain_row(v, c, value ? PLAIN_VALUE_LOCK : PLAIN_ROW_LOCK, &ch->at, &old);
+		ret = plain_row(v, c, stmt, &ch->at, &old);
 	if (ret >= 0)
 		ret = write_row(v, c, ch, ret ? &old : NULL);
 	plain_row_release(&old);

@@ -414,6 +414,8 @@ static int sq_sync(struct pfs_backend *base)
 	struct sqlite_backend *b = sqlite_of(base);
 	int err;
 
+	if (!base->own) /* nothing is written through it */
+		return 0;
 	err = enter(b);
 	if (err)
 		return err;
@@ -494,6 +496,8 @@ static int sq_catch_up(struct pfs_backend *base)
 	struct sqlite_backend *b = sqlite_of(base);
 	int err;
 
+	if (!base->own)
+		return 0;
 	err = enter(b);
 	if (err)
 		return err;
