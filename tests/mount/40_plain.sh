@@ -147,10 +147,18 @@ eq "why" "$(attr error session:A:S | grep -c UTF-8)" 1
 say "out and back in, with rsync"
 cd "$T"
 app "DELETE FROM kv WHERE key = 'exp:old'"
-rsync -rX "$MNT/tree/" out/
+rsync -r "$MNT/tree/" out/
 rsync -r out/ "$MNT/back/"
 eq "the same keys and values" "$(app "SELECT key || '=' || value FROM back ORDER BY key COLLATE $collate")" \
 	"$(app "SELECT key || '=' || value FROM kv ORDER BY key COLLATE $collate")"
+if setfattr -n user.test -v x out 2>/dev/null; then
+	rm -r "$MNT"/back/*
+	rsync -rX "$MNT/tree/" out/
+	rsync -rX out/ "$MNT/back/"
+	eq "with times" "$(app "SELECT key FROM back WHERE CAST(expiration AS text) LIKE '2035-01-02_03:04:05%'")" \
+		session:A:S:T1
+	eq "and no others" "$(app "SELECT count(*) FROM back WHERE expiration IS NOT NULL")" 1
+fi
 diff -r out "$MNT/back" || fail "diff"
 rm -r "$MNT/back/session"
 eq "rm -r" "$(ls -A "$MNT/back")" "a%2Fb"
