@@ -351,6 +351,7 @@ struct pfs_health {
 	bool ok;
 	struct pfs_msg why;	/* when not ok: what is wrong and what to do */
 	struct pfs_msg durable; /* empty: sync() survives power loss; else why it does not */
+	struct pfs_msg read_only; /* why nothing can be written, whatever the store's options say */
 };
 
 struct pfs_connections {
@@ -489,6 +490,7 @@ struct pfs_backend {
 	bool started;		    /* atomic */
 	pthread_mutex_t start_lock; /* pfs_backend_start() */
 	bool pushing;		    /* atomic: see pfs_backend_pushing() */
+	bool readonly; /* of a view, by start: what it shows cannot be written; health says why */
 	struct pfs_call_stats *stats; /* PFS_CALL_COUNT_ of them, updated atomically */
 };
 

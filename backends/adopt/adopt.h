@@ -52,6 +52,7 @@ struct adopt_node {
 	uint64_t told_changes;	 /* as that was when `told` was asked */
 	uint64_t read_version;	 /* of the bytes that were last read */
 	struct pfs_buf text;	 /* SCRATCH, NEW, GONE */
+	int64_t expires;	 /* SCRATCH, NEW: what the key will have; 0: as it comes */
 	/*
 	 * A key that was moved to a scratch name stays in the engine, and is not shown, while the
 	 * scratch file is there and nobody has made the key anew: its node is `hidden`, and the scratch

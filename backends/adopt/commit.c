@@ -101,11 +101,35 @@ static void set_text(struct adopt *a, struct adopt_node *node, struct pfs_buf *t
 	node->mtime = pfs_now_ns();
 }
 
+/*
+ * The file at `path` has been written from memory, where it was given more than its content: the key gets
+ * that too. *told is what the write said.
+ */
+static int carry(struct adopt *a, struct adopt_node *node, const struct pfs_buf *path,
+		 struct pfs_view_attr *told)
+{
+	int64_t expires;
+	int err;
+
+	pthread_mutex_lock(&a->lock);
+	expires = in_memory(node) ? node->expires : 0;
+	pthread_mutex_unlock(&a->lock);
+	if (!expires)
+		return 0;
+	if (!a->view->ops->set_expires)
+		return -EOPNOTSUPP;
+	err = a->view->ops->set_expires(a->view, bytes_of(path), expires);
+	if (!err)
+		err = a->view->ops->stat(a->view, bytes_of(path), told);
+	return err == -ENOENT ? 0 : err; /* the time has passed already */
+}
+
 /* A node is a key, as a write has just said. The lock is held. */
 static void is_key(struct adopt *a, struct adopt_node *node, const struct pfs_view_attr *told)
 {
 	adopt_text_clear(a, &node->text);
 	node->over = false;
+	node->expires = 0;
 	node->mode = S_IFREG;
 	node->uid = a->uid;
 	node->gid = a->gid;
@@ -427,6 +451,8 @@ static int write_view(struct adopt *a, struct pfs_batch *batch, struct adopt_nod
 	pthread_mutex_unlock(&a->lock);
 	if (!err)
 		err = a->view->ops->write(a->view, bytes_of(&path), &w);
+	if (!err)
+		err = carry(a, node, &path, &w.attr);
 	pthread_mutex_lock(&a->lock);
 	if (err) {
 		note_error(node, err);
@@ -664,6 +690,8 @@ static void set_memory(struct adopt_node *node, const struct pfs_set *set)
 		node->gid = set->gid;
 	if (set->mask & PFS_SET_MTIME)
 		node->mtime = set->mtime;
+	if (set->mask & PFS_SET_EXPIRES)
+		node->expires = set->expires;
 	node->version++;
 }
 
@@ -704,6 +732,7 @@ static int set_expires(struct adopt *a, struct adopt_node *node, int64_t expires
 static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 {
 	struct adopt_node *node = get(a, m->id);
+	struct pfs_attr before;
 	bool memory;
 	int err = 0;
 
@@ -711,7 +740,7 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 		return -ENOENT;
 	pthread_mutex_lock(&a->lock);
 	memory = in_memory(node);
-	if (memory && (m->set.mask & PFS_SET_EXPIRES)) {
+	if (memory && (m->set.mask & PFS_SET_EXPIRES) && !a->view->ops->set_expires) {
 		err = -EOPNOTSUPP;
 	} else if (memory) {
 		set_memory(node, &m->set);
@@ -723,9 +752,15 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 	if (!err && !memory)
 		err = set_key(&m->attr, &m->set);
 	if (!err && !memory && (m->set.mask & PFS_SET_EXPIRES)) {
+		before = m->attr;
 		err = set_expires(a, node, m->set.expires);
 		if (!err)
 			err = adopt_ask(a, node, &m->attr);
+		if (err == -ENOENT) { /* it was set, to a time that has passed */
+			err = 0;
+			m->attr = before;
+			m->attr.expires = m->set.expires;
+		}
 	}
 	put(a, node);
 	return err;
@@ -936,6 +971,8 @@ static int scratch_to_key(struct renaming *r)
 	w.data = bytes_of(&text);
 	err = text.failed ? -ENOMEM : a->view->ops->write(a->view, bytes_of(&r->to), &w);
 	pfs_buf_release(&text);
+	if (!err)
+		err = carry(a, r->node, &r->to, &w.attr);
 	/* The key that the scratch file was has moved on with it. */
 	if (!err && kept && !home)
 		err = remove_kept(a, r->node);

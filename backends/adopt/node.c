@@ -435,7 +435,7 @@ void adopt_attr(const struct adopt *a, const struct adopt_node *node, struct pfs
 		.mtime = node->mtime,
 		.ctime = node->mtime,
 		.btime = memory ? node->btime : 0, /* nobody knows */
-		.expires = memory ? 0 : node->told.expires,
+		.expires = memory ? node->expires : node->told.expires,
 		.derived = !memory && node->told.derived,
 	};
 	if (S_ISDIR(type))

@@ -2,6 +2,7 @@
 #include "backends/sql/poll.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "backends/sql/wake.h"
@@ -16,15 +17,17 @@ struct pfs_rows_poll {
 	pthread_mutex_t lock;
 	uint64_t version;
 	bool known;
+	atomic_bool wrote; /* this view has, since it was last told */
 };
 
 int pfs_rows_poll_now(struct pfs_rows_poll *p)
 {
 	uint64_t version = 0;
-	bool changed;
+	bool changed, wrote;
 	int err;
 
 	pthread_mutex_lock(&p->lock);
+	wrote = atomic_exchange(&p->wrote, false);
 	err = p->db->ops->data_version(p->db, &version);
 	changed = !err && (!p->known || version != p->version);
 	if (!err) {
@@ -33,7 +36,7 @@ int pfs_rows_poll_now(struct pfs_rows_poll *p)
 	}
 	if (pfs_backend_pushing(p->view->backend) != !err)
 		pfs_backend_set_pushing(p->view->backend, !err);
-	if (changed)
+	if (changed || wrote)
 		pfs_view_changed(p->view, NULL);
 	pthread_mutex_unlock(&p->lock);
 	return err;
@@ -84,8 +87,10 @@ void pfs_rows_poll_stop(struct pfs_rows_poll *p)
 	free(p);
 }
 
-void pfs_rows_poll_wake(struct pfs_rows_poll *p)
+void pfs_rows_poll_wrote(struct pfs_rows_poll *p)
 {
-	if (p)
-		pfs_wake_up(&p->wake);
+	if (!p)
+		return;
+	atomic_store(&p->wrote, true);
+	pfs_wake_up(&p->wake);
 }

@@ -16,8 +16,11 @@ struct pfs_rows_poll;
  */
 int pfs_rows_poll_start(struct pfs_view *view, struct pfs_rows_db *db, struct pfs_rows_poll **out);
 void pfs_rows_poll_stop(struct pfs_rows_poll *p); /* NULL: no-op */
-/* This view has written: look now. Does not wait. */
-void pfs_rows_poll_wake(struct pfs_rows_poll *p);
+/*
+ * This view has written, which may show at other paths too (a row as JSON, computed columns, what triggers
+ * do): tell of it at once. Does not wait.
+ */
+void pfs_rows_poll_wrote(struct pfs_rows_poll *p);
 /* What was committed before the call has been told. */
 int pfs_rows_poll_now(struct pfs_rows_poll *p);
 

@@ -98,10 +98,14 @@ int tables_leave(struct tables_session *s, int err)
 
 	if (!err && s->write && !s->committed)
 		err = v->db->ops->commit(s->c);
+	if (err == -EINPROGRESS) {
+		pfs_error_text_set("the connection broke: outcome unknown");
+		err = -EIO;
+	}
 	v->db->ops->put(v->db, s->c, is_broken(err)); /* rolls back what is left */
 	catalog_put(v, s->catalog);
-	if (s->write)
-		pfs_rows_poll_wake(v->poll);
+	if (s->write && (!err || s->committed))
+		pfs_rows_poll_wrote(v->poll);
 	return err;
 }
 
@@ -1101,6 +1105,13 @@ static int tb_catch_up(struct pfs_view *view)
 	return v->poll ? pfs_rows_poll_now(v->poll) : 0;
 }
 
+static void tb_health(struct pfs_view *view, struct pfs_health *out)
+{
+	struct tables *v = tables_of(view);
+
+	v->db->ops->health(v->db, out);
+}
+
 static void tb_connections(struct pfs_view *view, struct pfs_connections *out)
 {
 	struct tables *v = tables_of(view);
@@ -1134,6 +1145,7 @@ static const struct pfs_view_ops tables_ops = {
 	.xattr_list = tb_xattr_list,
 	.xattr_set = tables_xattr_set,
 	.catch_up = tb_catch_up,
+	.health = tb_health,
 	.connections = tb_connections,
 };
 
