@@ -626,6 +626,18 @@ static int seek_without_holes(struct pfs_store *s, uint64_t id, uint64_t off, bo
 	return 0;
 }
 
+int pfs_store_snapshot(struct pfs_store *s, uint64_t id, int *fd)
+{
+	int64_t start = pfs_monotonic_ns();
+	int err;
+
+	if (!s->backend->ops->snapshot)
+		return -EOPNOTSUPP;
+	err = s->backend->ops->snapshot(s, id, fd);
+	count_call(s->backend, PFS_CALL_READ, start, err);
+	return err;
+}
+
 int pfs_store_seek(struct pfs_store *s, uint64_t id, uint64_t off, bool hole, uint64_t *out)
 {
 	const struct pfs_backend_ops *ops = s->backend->ops;

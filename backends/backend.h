@@ -105,6 +105,11 @@ struct pfs_attr {
 	 * attributes nor content are kept.
 	 */
 	bool derived;
+	/*
+	 * With `derived`: too much to be made for its size alone, which says 0. Its content is what
+	 * pfs_store_snapshot() has.
+	 */
+	bool unsized;
 };
 
 /* ---- mutations ------------------------------------------------------------------------------ */
@@ -451,6 +456,7 @@ struct pfs_backend_ops {
 		    struct pfs_list **out);
 	int (*parent)(struct pfs_store *s, uint64_t dir, uint64_t *out);
 	ssize_t (*read)(struct pfs_store *s, uint64_t id, uint64_t off, void *buf, size_t len);
+	int (*snapshot)(struct pfs_store *s, uint64_t id, int *fd);
 	int (*seek)(struct pfs_store *s, uint64_t id, uint64_t off, bool hole, uint64_t *out);
 	ssize_t (*xattr_get)(struct pfs_store *s, uint64_t id, struct pfs_bytes name, void *buf,
 			     size_t len);
@@ -588,6 +594,11 @@ int pfs_store_parent(struct pfs_store *s, uint64_t dir, uint64_t *out);
  * read as zeros.
  */
 ssize_t pfs_store_read(struct pfs_store *s, uint64_t id, uint64_t off, void *buf, size_t len);
+/*
+ * All of an `unsized` object, of one consistent state, as a file without a name: *fd is the caller's.
+ * -ENOENT, -EISDIR.
+ */
+int pfs_store_snapshot(struct pfs_store *s, uint64_t id, int *fd);
 /*
  * lseek's SEEK_DATA (hole false) and SEEK_HOLE. -ENXIO: off is at or past the end, or no data
  * follows. Engines without PFS_CAP_SPARSE see one piece of data.

@@ -53,6 +53,7 @@ static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct 
 		return -ENOMEM;
 	file->node = node;
 	file->flags = flags;
+	file->snapshot = -1;
 	file->data = pfs_data_get(fs, node, true, &err);
 	if (!file->data) {
 		free(file);
@@ -118,6 +119,7 @@ static int open_control(struct pfs_fs *fs, struct pfs_node *node, int flags, str
 		return -ENOMEM;
 	file->node = node;
 	file->flags = flags;
+	file->snapshot = -1;
 	err = pfs_control_render(fs, node, &file->text);
 	if (err) {
 		pfs_buf_release(&file->text);
@@ -127,6 +129,14 @@ static int open_control(struct pfs_fs *fs, struct pfs_node *node, int flags, str
 	*hints = (struct pfs_open_hints){.direct_io = true, .noflush = true};
 	*out = file;
 	return 0;
+}
+
+/* What is made at once for this open file alone. */
+static int take_snapshot(struct pfs_file *file, uint64_t id)
+{
+	if (!pfs_node_attr_known(file->node).unsized)
+		return 0;
+	return pfs_store_snapshot(atomic_load(&file->node->vol->store), id, &file->snapshot);
 }
 
 int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *node, int flags,
@@ -148,6 +158,11 @@ int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *n
 		err = file_new(fs, node, flags, out);
 	if (err)
 		return err;
+	err = take_snapshot(*out, id);
+	if (err) {
+		pfs_fs_release(fs, *out);
+		return err;
+	}
 	if ((flags & O_TRUNC) && opened_for_writing(flags)) {
 		/* What was closed before and waits in the queue is not part of the rewrite. */
 		if (queued(node))
@@ -358,6 +373,7 @@ static int check_expiry(struct pfs_fs *fs, struct pfs_file *file)
 
 ssize_t pfs_fs_read(struct pfs_fs *fs, struct pfs_file *file, void *buf, size_t len, off_t off)
 {
+	ssize_t n;
 	int err;
 
 	if (off < 0)
@@ -367,6 +383,10 @@ ssize_t pfs_fs_read(struct pfs_fs *fs, struct pfs_file *file, void *buf, size_t 
 		err = check_expiry(fs, file);
 	if (err)
 		return err;
+	if (file->snapshot >= 0) {
+		n = pread(file->snapshot, buf, len, off);
+		return n < 0 ? -errno : n;
+	}
 	if (file->data)
 		return pfs_data_read(file->data, buf, len, (uint64_t)off);
 	if ((uint64_t)off >= file->text.len)
@@ -504,6 +524,8 @@ void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file)
 		pfs_node_unref(fs, file->node);
 	}
 	pfs_buf_release(&file->text);
+	if (file->snapshot >= 0)
+		close(file->snapshot);
 	free(file);
 }
 

@@ -150,6 +150,7 @@ struct pfs_file {
 	uint64_t lost_told;	  /* data->lost as last told to this file */
 	uint64_t queue_lost_told; /* vol->queue_lost likewise */
 	struct pfs_buf text; /* control files: content as of the open */
+	int snapshot;	     /* objects without a size: theirs, a descriptor; else -1 */
 	struct pfs_lock_call *unlock; /* once it had a lock: for its end */
 };
 

@@ -274,6 +274,30 @@ static ssize_t ad_read(struct pfs_store *s, uint64_t id, uint64_t off, void *buf
 	return n;
 }
 
+static int ad_snapshot(struct pfs_store *s, uint64_t id, int *fd)
+{
+	struct adopt *a = adopt_of(s->backend);
+	struct adopt_node *node;
+	struct pfs_buf path = {0};
+	bool done;
+	int err;
+
+	node = enter(a, id, NULL, &done);
+	if (!node)
+		return -ENOENT;
+	pthread_mutex_lock(&a->lock);
+	err = done ? -EOPNOTSUPP : adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
+	pthread_mutex_unlock(&a->lock);
+	if (!err)
+		err = a->view->ops->snapshot
+			      ? a->view->ops->snapshot(
+					a->view, (struct pfs_bytes){path.data, path.len}, fd)
+			      : -EOPNOTSUPP;
+	pfs_buf_release(&path);
+	leave(a, node);
+	return err;
+}
+
 /* ---- listing -------------------------------------------------------------------------------- */
 
 /*
@@ -708,6 +732,7 @@ static const struct pfs_backend_ops adopt_ops = {
 	.list = ad_list,
 	.parent = ad_parent,
 	.read = ad_read,
+	.snapshot = ad_snapshot,
 	.xattr_get = ad_xattr_get,
 	.xattr_list = ad_xattr_list,
 	.commit = adopt_commit,

@@ -437,6 +437,7 @@ void adopt_attr(const struct adopt *a, const struct adopt_node *node, struct pfs
 		.btime = memory ? node->btime : 0, /* nobody knows */
 		.expires = memory ? node->expires : node->told.expires,
 		.derived = !memory && node->told.derived,
+		.unsized = !memory && node->told.unsized,
 	};
 	if (S_ISDIR(type))
 		out->size = 0;

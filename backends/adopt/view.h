@@ -39,7 +39,7 @@ struct pfs_view_attr {
 	uint64_t version;
 	int64_t mtime;	 /* ns; 0: the time when its version was first seen here */
 	int64_t expires; /* ns; 0: never */
-	bool derived;	 /* as in struct pfs_attr */
+	bool derived, unsized; /* as in struct pfs_attr */
 };
 
 /* Told of an entry by list; returns 0, or -errno to end the listing with it. name is borrowed. */
@@ -88,6 +88,8 @@ struct pfs_view_ops {
 	/* Bytes read, short only at the end; *version as of stat. -ENOENT, -EISDIR. */
 	ssize_t (*read)(struct pfs_view *view, struct pfs_bytes path, uint64_t off, void *buf,
 			size_t len, uint64_t *version);
+	/* NULL where nothing is `unsized`. As pfs_store_snapshot(). */
+	int (*snapshot)(struct pfs_view *view, struct pfs_bytes path, int *fd);
 	/* The slots from here on may be NULL: -EPERM, for attributes -EOPNOTSUPP. */
 	int (*write)(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w);
 	/* A file, or with `dir` a directory that must be empty: -ENOTEMPTY, -ENOTDIR, -EISDIR. */
