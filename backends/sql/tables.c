@@ -455,7 +455,8 @@ static int stat_place(struct tables_session *s, struct tables_place *p, struct p
 		err = check_table(p->table);
 		return err ? err : stat_cell(s, p, out);
 	case TABLES_EXPORT:
-		return -ENOENT;
+		*out = (struct pfs_view_attr){.mode = S_IFREG | 0444, .version = 1, .unsized = true};
+		return 0;
 	default:
 		err = tables_render(s, p, &text);
 		if (!err)
@@ -542,7 +543,7 @@ static ssize_t read_place(struct tables_session *s, struct tables_place *p, uint
 	case TABLES_CELL:
 		return read_cell(s, p, off, buf, len, version);
 	case TABLES_EXPORT:
-		return -ENOENT;
+		return 0;
 	default:
 		n = tables_render(s, p, &text);
 		all = (struct pfs_bytes){text.data, text.len};
@@ -574,6 +575,24 @@ static ssize_t tb_read(struct pfs_view *view, struct pfs_bytes path, uint64_t of
 	tables_place_release(&p);
 	err = tables_leave(&s, n < 0 ? (int)n : 0);
 	return err ? err : n;
+}
+
+static int tb_snapshot(struct pfs_view *view, struct pfs_bytes path, int *fd)
+{
+	struct tables_session s;
+	struct tables_place p;
+	int err;
+
+	err = tables_enter(tables_of(view), false, &s);
+	if (err)
+		return err;
+	err = tables_path(s.catalog, path, &p);
+	if (!err)
+		err = check_table(p.table);
+	if (!err)
+		err = p.kind == TABLES_EXPORT ? tables_export(&s, &p, fd) : -EOPNOTSUPP;
+	tables_place_release(&p);
+	return tables_leave(&s, err);
 }
 
 /* ---- list ----------------------------------------------------------------------------------- */
@@ -899,6 +918,20 @@ static const char *op_name(const struct page *page, size_t i)
 	return tables_op_names[i];
 }
 
+static const char *format_name(const struct page *page, size_t i)
+{
+	(void)page;
+	return tables_format_names[i];
+}
+
+static int export_attr(const struct page *page, size_t i, struct pfs_view_attr *out)
+{
+	(void)page;
+	(void)i;
+	*out = (struct pfs_view_attr){.mode = S_IFREG | 0444, .version = 1, .unsized = true};
+	return 0;
+}
+
 /* Columns with an index. */
 static int list_indexed(struct page *page)
 {
@@ -981,6 +1014,8 @@ static int list_segment(struct page *page)
 		return list_names(page, p->table->ncolumns, column_file, plain_dir);
 	if (p->segment == TABLES_WHERE && p->nparts == 1)
 		return list_names(page, TABLES_OPS, op_name, plain_dir);
+	if (p->segment == TABLES_EXPORTS)
+		return list_names(page, TABLES_FORMATS, format_name, export_attr);
 	*page->end = true; /* anything goes */
 	return 0;
 }
@@ -1138,6 +1173,7 @@ static const struct pfs_view_ops tables_ops = {
 	.stat = tb_stat,
 	.list = tb_list,
 	.read = tb_read,
+	.snapshot = tb_snapshot,
 	.write = tables_write,
 	.remove = tables_remove,
 	.mkdir = tables_mkdir,

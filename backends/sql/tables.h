@@ -19,6 +19,7 @@
  *	tables_path.c	 paths
  *	tables_sql.c	 statements
  *	tables_format.c	 rows as JSON, CSV and TSV
+ *	tables_export.c	 selections as one file
  *	tables_write.c	 what is written
  *	tables_json.c	 one JSON object, read
  *	tables_pending.c rows that are not complete yet
@@ -248,7 +249,7 @@ void tables_sql_value(struct tables_sql *s, const struct pfs_value *v);
 
 /* The line before the first row of a format, and what follows the last. */
 void tables_format_head(enum tables_format f, const struct tables_place *p, struct pfs_buf *out);
-void tables_format_tail(enum tables_format f, uint64_t rows, struct pfs_buf *out);
+void tables_format_tail(enum tables_format f, struct pfs_buf *out);
 /* Row `i` (from 0): its shown columns start at column `first` of the result. */
 void tables_format_row(enum tables_format f, const struct tables_place *p,
 		       const struct pfs_rows_db *db, struct pfs_rows *r, int first, uint64_t i,
@@ -296,6 +297,8 @@ int tables_row_name(struct tables_session *s, const struct tables_table *t, stru
 /* The content of a file that is made as a whole: all but cells and exports. */
 int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_buf *out);
 int tables_stat_place(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out);
+/* The export at p, into a file without a name: see pfs_store_snapshot(). */
+int tables_export(struct tables_session *s, struct tables_place *p, int *fd);
 void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,
 		      const struct pfs_value *v, struct pfs_view_attr *out);
 

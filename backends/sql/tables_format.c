@@ -134,9 +134,8 @@ void tables_format_head(enum tables_format f, const struct tables_place *p, stru
 	pfs_buf_str(out, "\n");
 }
 
-void tables_format_tail(enum tables_format f, uint64_t rows, struct pfs_buf *out)
+void tables_format_tail(enum tables_format f, struct pfs_buf *out)
 {
-	(void)rows;
 	if (f == TABLES_JSON)
 		pfs_buf_str(out, "]\n");
 }

@@ -51,6 +51,12 @@ eq count "$(cat "$MNT/look/users/.count")" 2
 eq by "$(ls "$MNT/look/users/.by/age/42")" 1
 eq order "$(ls -U "$MNT/look/users/.order/name.desc" | tr '\n' ' ')" "2 1 "
 eq "what find sees" "$(find "$MNT/look" | wc -l)" 40
+eq csv "$(cat "$MNT/look/users/.columns/id,name/.export/csv")" "$(printf 'id,name\n1,alice\n2,bob')"
+eq json "$(cat "$MNT/look/users/.order/name.desc/.columns/id/.export/json")" "$(printf '[{"id":2},\n{"id":1}]')"
+cp "$MNT/look/users/.by/age/42/.export/jsonl" "$T/export"
+eq jsonl "$(cat "$T/export")" '{"id":1,"name":"alice","email":"a@x","age":42,"pic":"AP8Q"}'
+eq tsv "$(tail -n 1 "$MNT/look/kept/.last/1/.export/tsv")" "$(printf '2\tb')"
+eq sample "$(wc -l <"$MNT/look/users/.sample/1/.export/jsonl")" 1
 eq grep "$(cd "$MNT/look" && grep -r -l -a alice . | sort | tr '\n' ' ')" "./grown/1/name ./users/1/name "
 rsync -r "$MNT/look/" "$T/out/"
 diff -r "$MNT/look" "$T/out"
