@@ -175,8 +175,9 @@ static int ad_lookup(struct pfs_store *s, uint64_t dir, struct pfs_bytes name, s
 	int err;
 
 	node = enter(a, dir, NULL, &done);
+	/* Forgotten among many, maybe, while the kernel has it still: it is to look that up again. */
 	if (!node)
-		return -ENOENT;
+		return -ESTALE;
 	err = done || !S_ISDIR(node->mode) ? -ENOTDIR : look_up(a, node, name, out);
 	leave(a, node);
 	return err;
