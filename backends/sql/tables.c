@@ -601,7 +601,7 @@ static int tb_snapshot(struct pfs_view *view, struct pfs_bytes path, int *fd)
 struct page {
 	struct tables_session *s;
 	struct tables_place *p;
-	struct pfs_bytes after;
+	struct pfs_bytes path, after;
 	size_t limit, told;
 	pfs_view_entry_fn fn;
 	void *arg;
@@ -747,78 +747,11 @@ static int tell_rows(struct page *page, const struct tables_sql *sql, bool *more
 	return err;
 }
 
-/*
- * Where the row that was told last stands. Of an ordered selection the row must still be there, because
- * its name does not say that.
- */
-struct resume {
-	struct tables_key key;
-	struct tables_after after;
-	struct pfs_buf value;
-	bool has_rowid;
-};
-
-static void resume_release(struct resume *re)
-{
-	tables_key_release(&re->key);
-	pfs_buf_release(&re->value);
-}
-
-static int resume_ordered(struct page *page, struct resume *re)
-{
-	const struct tables_table *t = page->p->table;
-	struct tables_place row = {.table = t, .order = -1, .limit = -1, .sample = -1};
-	struct tables_sql sql = {0};
-	size_t order = (size_t)page->p->order;
-	struct pfs_value *v = &re->after.value, id;
-	struct pfs_rows *r = NULL;
-	int err;
-
-	tables_sql_str(&sql, "SELECT ");
-	tables_sql_column(&sql, t->columns[order].name);
-	tables_sql_str(&sql, ", ");
-	tables_sql_column(&sql, t->rowid ? t->rowid : t->columns[t->keys[0]].name);
-	tables_sql_from(&sql, &row);
-	tables_sql_is(&sql, t, &re->key);
-	err = tables_first_row(page->s, &sql, &r);
-	if (err)
-		goto out;
-	tables_column_at(page->s, r, 0, v);
-	pfs_buf_add(&re->value, v->bytes.p, v->bytes.len);
-	pfs_buf_str(&re->value, "");
-	v->bytes.p = re->value.data;
-	tables_column_at(page->s, r, 1, &id);
-	if (t->rowid)
-		re->after.rowid = pfs_value_integer(id.num);
-	err = re->value.failed ? -ENOMEM : 0;
-	page->s->v->db->ops->end(r);
-out:
-	tables_sql_release(&sql);
-	return err == -ENOENT ? -ESTALE : err;
-}
-
-static int resume_at(struct page *page, struct resume *re)
-{
-	const struct tables_table *t = page->p->table;
-	int err;
-
-	err = tables_key_parse(t, page->after, &re->key);
-	if (!err && re->key.lookup)
-		err = find_short(page->s, t, &re->key);
-	if (err)
-		return err == -ENOENT ? -ESTALE : err;
-	re->after.key = &re->key;
-	if (!t->nkeys || re->key.by_rowid)
-		re->after.rowid = re->key.values[0];
-	return page->p->order >= 0 ? resume_ordered(page, re) : 0;
-}
-
 /* Rows in the order of their keys; those whose keys have NULLs come last. */
-static int list_by_key(struct page *page, const struct resume *re, bool *more)
+static int list_by_key(struct page *page, const struct tables_key *after, bool *more)
 {
 	const struct tables_table *t = page->p->table;
-	bool nulls = re && re->key.by_rowid;
-	struct tables_place by_rowid = *page->p;
+	bool nulls = after && after->by_rowid;
 	struct tables_sql sql = {0};
 	int err = 0;
 
@@ -827,8 +760,8 @@ static int list_by_key(struct page *page, const struct resume *re, bool *more)
 		tables_sql_select(&sql, page->p, NULL, 0);
 		if (t->nullable)
 			tables_sql_null_key(&sql, t, false);
-		if (re)
-			tables_sql_after(&sql, page->p, &re->after);
+		if (after)
+			tables_sql_after(&sql, t, after);
 		tables_sql_order(&sql, page->p);
 		tables_sql_limit(&sql, (int64_t)page->limit);
 		err = tell_rows(page, &sql, more);
@@ -836,32 +769,17 @@ static int list_by_key(struct page *page, const struct resume *re, bool *more)
 	}
 	if (err || *more || !t->nullable)
 		return err;
-	tables_sql_select(&sql, &by_rowid, NULL, 0);
+	tables_sql_select(&sql, page->p, NULL, 0);
 	tables_sql_null_key(&sql, t, true);
 	if (nulls) {
 		tables_sql_str(&sql, " AND ");
 		tables_sql_column(&sql, t->rowid);
 		tables_sql_str(&sql, " > ");
-		tables_sql_param(&sql, &re->after.rowid);
+		tables_sql_param(&sql, &after->values[0]);
 	}
 	tables_sql_str(&sql, " ORDER BY ");
 	tables_sql_column(&sql, t->rowid);
 	tables_sql_limit(&sql, (int64_t)(page->limit - page->told));
-	err = tell_rows(page, &sql, more);
-	tables_sql_release(&sql);
-	return err;
-}
-
-static int list_ordered(struct page *page, const struct resume *re, bool *more)
-{
-	struct tables_sql sql = {0};
-	int err;
-
-	tables_sql_select(&sql, page->p, NULL, 0);
-	if (re)
-		tables_sql_after(&sql, page->p, &re->after);
-	tables_sql_order(&sql, page->p);
-	tables_sql_limit(&sql, (int64_t)page->limit);
 	err = tell_rows(page, &sql, more);
 	tables_sql_release(&sql);
 	return err;
@@ -876,21 +794,26 @@ static int list_pending(struct page *page, struct pfs_bytes after)
 
 static int list_rows(struct page *page)
 {
-	struct resume re = {0};
+	const struct tables_table *t = page->p->table;
+	struct tables_key key = {0};
 	bool more = false, resumes = page->after.len > 0;
 	int err = 0;
 
-	if (resumes && !page->p->virtual_ &&
-	    tables_pending_has(page->s->v, page->p->table, page->after))
+	if (page->p->order >= 0 || page->p->sample >= 0)
+		return tables_drawn_list(page->s, page->p, page->path, page->after, page->limit,
+					 page->fn, page->arg, page->end);
+	if (resumes && !page->p->virtual_ && tables_pending_has(page->s->v, t, page->after))
 		return list_pending(page, page->after);
 	if (resumes)
-		err = resume_at(page, &re);
+		err = tables_key_parse(t, page->after, &key);
+	if (!err && key.lookup)
+		err = find_short(page->s, t, &key);
+	if (err == -ENOENT)
+		err = -ESTALE;
 	if (!err)
-		err = page->p->order >= 0
-			      ? list_ordered(page, resumes ? &re : NULL, &more)
-			      : list_by_key(page, resumes ? &re : NULL, &more);
+		err = list_by_key(page, resumes ? &key : NULL, &more);
+	tables_key_release(&key);
 	*page->end = !more;
-	resume_release(&re);
 	if (!err && !more && !page->p->virtual_ && page->told < page->limit)
 		err = list_pending(page, PFS_BYTES(""));
 	else if (!err && !more && !page->p->virtual_)
@@ -1045,8 +968,8 @@ static int tb_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_byte
 {
 	struct tables_session s;
 	struct tables_place p;
-	struct page page = {.s = &s, .p = &p, .after = after, .limit = limit, .fn = fn, .arg = arg,
-			    .end = end};
+	struct page page = {.s = &s, .p = &p, .path = path, .after = after, .limit = limit, .fn = fn,
+			    .arg = arg, .end = end};
 	int err;
 
 	err = tables_enter(tables_of(view), false, &s);
@@ -1161,6 +1084,7 @@ static void tb_free(struct pfs_view *view)
 	pfs_rows_poll_stop(v->poll);
 	tables_catalog_free(v->catalog);
 	tables_pending_free(v);
+	tables_drawn_free(v);
 	v->db->ops->free(v->db);
 	pthread_mutex_destroy(&v->pending_lock);
 	pthread_mutex_destroy(&v->lock);

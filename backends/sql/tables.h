@@ -19,6 +19,7 @@
  *	tables_path.c	 paths
  *	tables_sql.c	 statements
  *	tables_format.c	 rows as JSON, CSV and TSV
+ *	tables_drawn.c	 listings in another order than that of keys
  *	tables_export.c	 selections as one file
  *	tables_write.c	 what is written
  *	tables_json.c	 one JSON object, read
@@ -212,13 +213,6 @@ struct tables_sql {
 	size_t n, cap;
 };
 
-/* Where a listing goes on. */
-struct tables_after {
-	const struct tables_key *key; /* of the row that was told last */
-	struct pfs_value rowid;	      /* its row id, where there is one */
-	struct pfs_value value;	      /* its value in the column that orders the listing */
-};
-
 void tables_sql_release(struct tables_sql *s);
 void tables_sql_str(struct tables_sql *s, const char *text);
 /* t."NAME", which nothing but a column can be. */
@@ -237,9 +231,9 @@ void tables_sql_count(struct tables_sql *s, const struct tables_place *p);
 void tables_sql_is(struct tables_sql *s, const struct tables_table *t, const struct tables_key *k);
 /* AND a part of the key is NULL, or none. */
 void tables_sql_null_key(struct tables_sql *s, const struct tables_table *t, bool null);
-/* AND it follows in the order of the selection. */
-void tables_sql_after(struct tables_sql *s, const struct tables_place *p,
-		      const struct tables_after *after);
+/* AND it follows the row of this key in the order of keys. */
+void tables_sql_after(struct tables_sql *s, const struct tables_table *t,
+		      const struct tables_key *k);
 void tables_sql_order(struct tables_sql *s, const struct tables_place *p);
 void tables_sql_limit(struct tables_sql *s, int64_t limit);
 /* A value that is computed with: a number stays one whatever it stands beside. */
@@ -258,6 +252,7 @@ void tables_format_row(enum tables_format f, const struct tables_place *p,
 /* ---- tables.c: what the others use ---------------------------------------------------------- */
 
 struct tables_pending;
+struct tables_drawn;
 
 struct tables {
 	struct pfs_view view;
@@ -268,6 +263,7 @@ struct tables {
 
 	pthread_mutex_t lock; /* of what follows; a leaf */
 	struct tables_catalog *catalog;
+	struct tables_drawn *drawn;
 
 	pthread_mutex_t pending_lock; /* of `pending`; held over the INSERT that ends it */
 	struct tables_pending *pending;
@@ -297,6 +293,11 @@ int tables_row_name(struct tables_session *s, const struct tables_table *t, stru
 /* The content of a file that is made as a whole: all but cells and exports. */
 int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_buf *out);
 int tables_stat_place(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out);
+/* A page of the rows of p, which is at `path`: as the slot list. */
+int tables_drawn_list(struct tables_session *s, const struct tables_place *p, struct pfs_bytes path,
+		      struct pfs_bytes after, size_t limit, pfs_view_entry_fn fn, void *arg,
+		      bool *end);
+void tables_drawn_free(struct tables *v);
 /* The export at p, into a file without a name: see pfs_store_snapshot(). */
 int tables_export(struct tables_session *s, struct tables_place *p, int *fd);
 void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,

@@ -270,74 +270,20 @@ void tables_sql_count(struct tables_sql *s, const struct tables_place *p)
 	from(s, p, NULL, 0);
 }
 
-/* ---- where a listing goes on ---------------------------------------------------------------- */
-
-static void ties_follow(struct tables_sql *s, const struct tables_place *p,
-			const struct tables_after *after)
+void tables_sql_after(struct tables_sql *s, const struct tables_table *t,
+		      const struct tables_key *k)
 {
-	size_t i, n = nties(p);
-
-	tables_sql_str(s, "(");
-	for (i = 0; i < n; i++) {
-		tables_sql_str(s, i ? ", " : "");
-		tables_sql_column(s, tie(p, i));
-	}
-	tables_sql_str(s, ") > (");
-	for (i = 0; i < n; i++) {
-		tables_sql_str(s, i ? ", " : "");
-		tables_sql_value(s, ties_by_rowid(p) ? &after->rowid : &after->key->values[i]);
-	}
-	tables_sql_str(s, ")");
-}
-
-static void after_null(struct tables_sql *s, const struct tables_place *p, const char *column,
-		       const struct tables_after *after)
-{
-	if (!p->desc) {
-		tables_sql_column(s, column);
-		tables_sql_str(s, " IS NOT NULL OR ");
-	}
-	tables_sql_str(s, "(");
-	tables_sql_column(s, column);
-	tables_sql_str(s, " IS NULL AND ");
-	ties_follow(s, p, after);
-	tables_sql_str(s, ")");
-}
-
-static void after_value(struct tables_sql *s, const struct tables_place *p, const char *column,
-			const struct tables_after *after)
-{
-	tables_sql_column(s, column);
-	tables_sql_str(s, p->desc ? " < " : " > ");
-	tables_sql_value(s, &after->value);
-	if (p->desc) {
-		tables_sql_str(s, " OR ");
-		tables_sql_column(s, column);
-		tables_sql_str(s, " IS NULL");
-	}
-	tables_sql_str(s, " OR (");
-	tables_sql_column(s, column);
-	tables_sql_str(s, " = ");
-	tables_sql_value(s, &after->value);
-	tables_sql_str(s, " AND ");
-	ties_follow(s, p, after);
-	tables_sql_str(s, ")");
-}
-
-void tables_sql_after(struct tables_sql *s, const struct tables_place *p,
-		      const struct tables_after *after)
-{
-	const char *column;
+	size_t i;
 
 	tables_sql_str(s, " AND (");
-	if (p->order < 0) {
-		ties_follow(s, p, after);
-	} else {
-		column = column_name(p->table, (size_t)p->order);
-		if (after->value.type == PFS_VALUE_NULL)
-			after_null(s, p, column, after);
-		else
-			after_value(s, p, column, after);
+	for (i = 0; i < k->n; i++) {
+		tables_sql_str(s, i ? ", " : "");
+		tables_sql_column(s, key_name(t, i));
+	}
+	tables_sql_str(s, ") > (");
+	for (i = 0; i < k->n; i++) {
+		tables_sql_str(s, i ? ", " : "");
+		tables_sql_value(s, &k->values[i]);
 	}
 	tables_sql_str(s, ")");
 }

@@ -517,6 +517,10 @@ static void an_ordered_selection_is_listed_in_its_order(void **state)
 	assert_names(t, "users/.order/age.desc/.first/2", "1 9223372036854775807 ");
 	assert_names(t, "users/.order/age/.last/2", "1 9223372036854775807 ");
 	assert_names(t, "users/.order/name/.page/2/2", "2 9223372036854775807 ");
+	/* A sample has its number of rows, each once, whatever the size of the pages. */
+	assert_int_equal(strlen(names(t, "nopk/.sample/2", 1)), 4);
+	assert_int_equal(strlen(names(t, "nopk/.sample/1", 1)), 2);
+	assert_int_equal(strlen(names(t, "nopk/.sample/9", 9)), 4);
 }
 
 static void looking_changes_nothing(void **state)

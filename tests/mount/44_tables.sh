@@ -65,6 +65,17 @@ refused "Read-only" sh -c "echo x > $MNT/look/users/1/name"
 refused "Read-only" rmdir "$MNT/look/users/1"
 eq "a dump before and after" "$(sql .dump | cksum)" "$before"
 
+say "a table of many rows"
+sql "CREATE TABLE many (k TEXT PRIMARY KEY NOT NULL, n INT);
+	WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 150000)
+	INSERT INTO many SELECT 'k' || i, i % 100 FROM c"
+eventually test -d "$MNT/look/many"
+eq "each row once" "$(ls -U "$MNT/look/many" | sort -u | wc -l)" 150000
+eq "in another order" "$(ls -U "$MNT/look/many/.order/n" | sort -u | wc -l)" 150000
+eq "what was looked up before" "$(cat "$MNT/look/users/.count")" 2
+sql "DROP TABLE many"
+before=$(sql .dump | cksum)
+
 say "changing a column"
 echo carol >"$M/users/1/name"
 eq stored "$(sql "SELECT name || typeof(name) FROM users WHERE id = 1")" caroltext
