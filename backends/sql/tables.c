@@ -29,29 +29,54 @@ static void catalog_put(struct tables *v, struct tables_catalog *c)
 		tables_catalog_free(c);
 }
 
+/* Take the catalogue that is kept, if it is of this version; NULL: if it is young enough. */
+static bool kept(struct tables_session *s, const uint64_t *version, int64_t now)
+{
+	struct tables *v = s->v;
+	struct tables_catalog *c;
+
+	pthread_mutex_lock(&v->lock);
+	c = v->catalog;
+	if (c && (version ? c->version == *version
+			  : now - c->checked < v->engine->version_age)) {
+		if (version)
+			c->checked = now;
+		c->refs++;
+		s->catalog = c;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return s->catalog != NULL;
+}
+
+/* A statement that fits no longer: the next call asks. */
+static void catalog_doubt(struct tables *v)
+{
+	pthread_mutex_lock(&v->lock);
+	if (v->catalog)
+		v->catalog->checked = INT64_MIN / 2;
+	pthread_mutex_unlock(&v->lock);
+}
+
 /* The catalogue of the session's transaction: the one that is kept, or a new one. */
 static int catalog_get(struct tables_session *s)
 {
 	struct tables *v = s->v;
 	struct tables_catalog *c = NULL, *old;
+	int64_t now = pfs_monotonic_ns();
 	uint64_t version = 0;
 	int err;
 
-	err = v->engine->version(v->db, s->c, &version);
-	if (err)
-		return err;
-	pthread_mutex_lock(&v->lock);
-	if (v->catalog && v->catalog->version == version) {
-		s->catalog = v->catalog;
-		s->catalog->refs++;
-	}
-	pthread_mutex_unlock(&v->lock);
-	if (s->catalog)
+	if (v->engine->version_age && kept(s, NULL, now))
 		return 0;
+	err = v->engine->version(v->db, s->c, &version);
+	if (err || kept(s, &version, now))
+		return err;
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
 	c->version = version;
+	c->checked = now;
+	c->engine = v->engine;
 	err = v->engine->load(v->db, s->c, c);
 	if (!err)
 		err = tables_catalog_finish(c);
@@ -103,6 +128,8 @@ int tables_leave(struct tables_session *s, int err)
 		err = -EIO;
 	}
 	v->db->ops->put(v->db, s->c, is_broken(err)); /* rolls back what is left */
+	if (err == -ENOTSUP)
+		catalog_doubt(v);
 	catalog_put(v, s->catalog);
 	if (s->write && (!err || s->committed))
 		pfs_rows_poll_wrote(v->poll);
@@ -207,6 +234,7 @@ static int find_short(struct tables_session *s, const struct tables_table *t,
 		tables_sql_str(&sql, i ? " + " : " AND ");
 		tables_sql_str(&sql, "length(");
 		tables_sql_column(&sql, t->columns[t->keys[i]].name);
+		tables_sql_str(&sql, t->engine->as_text);
 		tables_sql_str(&sql, ")");
 	}
 	tables_sql_str(&sql, " >= 20");
@@ -240,12 +268,15 @@ int tables_row(struct tables_session *s, struct tables_place *p, const size_t *c
 		return err;
 	tables_sql_select(&sql, p, columns, n);
 	tables_sql_is(&sql, p->table, &p->key);
+	if (s->write && !p->table->numbered && p->limit < 0)
+		tables_sql_str(&sql, s->v->db->lock);
 	err = tables_first_row(s, &sql, out);
 	if (!err)
 		err = tables_row_name(s, p->table, *out, &name);
 	/* Another name for the same key, by a collation or a conversion of types, is none. */
 	if (!err && !is_asked(&name, p->key.name)) {
 		s->v->db->ops->end(*out);
+		*out = NULL;
 		err = -ENOENT;
 	}
 	pfs_buf_release(&name);
@@ -1051,6 +1082,8 @@ static int tb_start(struct pfs_view *view, struct pfs_msg *msg)
 		err = tables_leave(&s, 0);
 	if (!err && !v->poll)
 		err = pfs_rows_poll_start(view, v->db, &v->poll);
+	if (err == -EOPNOTSUPP) /* nobody tells of changes: versions do */
+		err = 0;
 	if (err)
 		pfs_msg_set(msg, "%s", *pfs_error_text() ? pfs_error_text() : strerror(-err));
 	return err;

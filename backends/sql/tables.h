@@ -54,6 +54,8 @@ struct tables_column {
 
 struct tables_table {
 	char *name, *file;
+	char *relation; /* as statements name it, quoted */
+	const struct tables_engine *engine;
 	char *schema; /* what made it, for .schema */
 	char *fault;  /* NULL, or: why it cannot be shown */
 	const char *read_only; /* NULL, or: why it cannot be written; static */
@@ -69,6 +71,8 @@ struct tables_table {
 struct tables_catalog {
 	unsigned refs; /* under the view's lock */
 	uint64_t version;
+	int64_t checked; /* monotonic; under the view's lock: when the version was last asked for */
+	const struct tables_engine *engine;
 	struct tables_table *tables; /* by file name */
 	size_t ntables;
 };
@@ -79,6 +83,10 @@ struct tables_engine {
 	int (*version)(struct pfs_rows_db *db, struct pfs_rows_conn *c, uint64_t *out);
 	/* Tell every table: tables_catalog_add() and what follows. */
 	int (*load)(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tables_catalog *out);
+	int64_t version_age;  /* ns that an answer of version may be old; 0: it is asked in every call */
+	const char *as_text;  /* behind a column: its text, where the engine makes none by itself */
+	const char *position; /* the function that says where in a text another begins, from 1 */
+	bool typed;	      /* parameters take the type that stands beside them */
 };
 
 /*
@@ -91,8 +99,12 @@ int pfs_tables_new(const char *name, const struct pfs_engine *descriptor, struct
 
 /* ---- tables_catalog.c ----------------------------------------------------------------------- */
 
-/* A table without columns; NULL: out of memory. Valid until the next is added. */
-struct tables_table *tables_catalog_add(struct tables_catalog *c, struct pfs_bytes name);
+/*
+ * A table without columns; NULL: out of memory. Valid until the next is added. schema: of the relation, if
+ * it must be said.
+ */
+struct tables_table *tables_catalog_add(struct tables_catalog *c, struct pfs_bytes schema,
+					struct pfs_bytes name);
 struct tables_column *tables_add_column(struct tables_table *t, struct pfs_bytes name,
 					struct pfs_bytes type);
 /* Keys and names of files, of all tables, in order. 0 or -ENOMEM. */

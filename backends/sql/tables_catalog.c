@@ -8,17 +8,32 @@
 
 #include "backends/sql/tables.h"
 
-struct tables_table *tables_catalog_add(struct tables_catalog *c, struct pfs_bytes name)
+struct tables_table *tables_catalog_add(struct tables_catalog *c, struct pfs_bytes schema,
+					struct pfs_bytes name)
 {
 	struct tables_table *more = realloc(c->tables, (c->ntables + 1) * sizeof(*more)), *t;
+	struct pfs_buf full = {0}, relation = {0};
 
 	if (!more)
 		return NULL;
 	c->tables = more;
 	t = &more[c->ntables];
-	*t = (struct tables_table){.name = strndup(name.p, name.len)};
-	if (!t->name)
+	if (schema.len) {
+		pfs_buf_add(&full, schema.p, schema.len);
+		pfs_buf_str(&full, ".");
+		pfs_rows_ident(&relation, schema);
+		pfs_buf_str(&relation, ".");
+	}
+	pfs_buf_add(&full, name.p, name.len);
+	pfs_buf_str(&full, "");
+	pfs_rows_ident(&relation, name);
+	if (full.failed || relation.failed) {
+		pfs_buf_release(&full);
+		pfs_buf_release(&relation);
 		return NULL;
+	}
+	*t = (struct tables_table){
+		.name = full.data, .relation = relation.data, .engine = c->engine};
 	c->ntables++;
 	return t;
 }
@@ -116,6 +131,7 @@ void tables_catalog_free(struct tables_catalog *c)
 		free(t->keys);
 		free(t->name);
 		free(t->file);
+		free(t->relation);
 		free(t->schema);
 		free(t->fault);
 		free(t->rowid);

@@ -95,38 +95,56 @@ void tables_sql_null_key(struct tables_sql *s, const struct tables_table *t, boo
 
 /* ---- selections ----------------------------------------------------------------------------- */
 
+/* The text of a column. */
+static void text_of(struct tables_sql *s, const struct tables_table *t, size_t column)
+{
+	tables_sql_column(s, column_name(t, column));
+	tables_sql_str(s, t->engine->as_text);
+}
+
 static void filter(struct tables_sql *s, const struct tables_table *t,
 		   const struct tables_filter *f)
 {
-	static const char *const ops[] = {" = ", " <> ", " < ", " <= ", " > ", " >= ", " LIKE "};
+	static const char *const ops[] = {" = ", " <> ", " < ", " <= ", " > ", " >= "};
 
 	tables_sql_str(s, " AND ");
-	if (f->op == TABLES_IS_NULL) {
+	switch (f->op) {
+	case TABLES_IS_NULL:
 		tables_sql_column(s, column_name(t, f->column));
 		tables_sql_str(s, f->value.num ? " IS NULL" : " IS NOT NULL");
-	} else if (f->op == TABLES_CONTAINS) {
-		tables_sql_str(s, "instr(");
-		tables_sql_column(s, column_name(t, f->column));
+		break;
+	case TABLES_CONTAINS:
+		tables_sql_str(s, t->engine->position);
+		tables_sql_str(s, "(");
+		text_of(s, t, f->column);
 		tables_sql_str(s, ", ");
 		tables_sql_param(s, &f->value);
 		tables_sql_str(s, ") > 0");
-	} else if (f->op == TABLES_PREFIX) {
-		tables_sql_str(s, "substr(");
-		tables_sql_column(s, column_name(t, f->column));
-		tables_sql_str(s, ", 1, length(");
+		break;
+	case TABLES_PREFIX:
+		tables_sql_str(s, t->engine->position);
+		tables_sql_str(s, "(");
+		text_of(s, t, f->column);
+		tables_sql_str(s, ", ");
 		tables_sql_param(s, &f->value);
-		tables_sql_str(s, ")) = ");
+		tables_sql_str(s, ") = 1");
+		break;
+	case TABLES_LIKE:
+		text_of(s, t, f->column);
+		tables_sql_str(s, " LIKE ");
 		tables_sql_param(s, &f->value);
-	} else {
+		break;
+	default:
 		tables_sql_column(s, column_name(t, f->column));
 		tables_sql_str(s, ops[f->op]);
 		tables_sql_value(s, &f->value);
+		break;
 	}
 }
 
 static void base(struct tables_sql *s, const struct tables_place *p)
 {
-	struct pfs_bytes name = pfs_bytes_str(p->table->name);
+	const char *name = p->table->relation;
 	size_t i;
 
 	tables_sql_str(s, " FROM ");
@@ -134,10 +152,10 @@ static void base(struct tables_sql *s, const struct tables_place *p)
 		tables_sql_str(s, "(SELECT row_number() OVER () AS ");
 		pfs_rows_ident(&s->text, pfs_bytes_str(p->table->rowid));
 		tables_sql_str(s, ", v.* FROM ");
-		pfs_rows_ident(&s->text, name);
+		tables_sql_str(s, name);
 		tables_sql_str(s, " AS v)");
 	} else {
-		pfs_rows_ident(&s->text, name);
+		tables_sql_str(s, name);
 	}
 	tables_sql_str(s, " AS t WHERE TRUE");
 	for (i = 0; i < p->nfilters; i++)

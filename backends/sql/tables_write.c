@@ -116,7 +116,7 @@ int tables_insert(struct tables_session *s, struct tables_place *p,
 	int err;
 
 	tables_sql_str(&sql, "INSERT INTO ");
-	add_name(&sql, t->name);
+	tables_sql_str(&sql, t->relation);
 	for (i = 0; i < p->key.n; i++) {
 		tables_sql_str(&sql, i ? ", " : " (");
 		add_name(&sql, t->nkeys ? t->columns[t->keys[i]].name : t->rowid);
@@ -157,7 +157,7 @@ static int update(struct tables_session *s, const struct tables_place *p,
 	if (!n)
 		return 0;
 	tables_sql_str(&sql, "UPDATE ");
-	add_name(&sql, p->table->name);
+	tables_sql_str(&sql, p->table->relation);
 	tables_sql_str(&sql, " AS t SET ");
 	for (i = 0; i < n; i++) {
 		tables_sql_str(&sql, i ? ", " : "");
@@ -183,7 +183,7 @@ static int delete_row(struct tables_session *s, struct tables_place *p)
 		return err;
 	s->v->db->ops->end(r);
 	tables_sql_str(&sql, "DELETE FROM ");
-	add_name(&sql, p->table->name);
+	tables_sql_str(&sql, p->table->relation);
 	tables_sql_str(&sql, " AS t WHERE TRUE");
 	tables_sql_is(&sql, p->table, &p->key);
 	err = run_one(s, &sql);
@@ -656,7 +656,9 @@ static int increment(struct tables_session *s, struct tables_place *p, struct pf
 
 	if (!tables_is_number(by, &integer, &n.num))
 		return refuse(-EINVAL, col, "can be changed by a number only");
-	n.type = integer ? PFS_VALUE_INTEGER : PFS_VALUE_REAL;
+	n.type = p->table->engine->typed ? PFS_VALUE_TEXT
+		 : integer		  ? PFS_VALUE_INTEGER
+					  : PFS_VALUE_REAL;
 	err = old_value(s, p, &old, &bytes);
 	if (!err && old.type != PFS_VALUE_INTEGER && old.type != PFS_VALUE_REAL)
 		err = refuse(-EINVAL, col, "holds no number");
@@ -665,7 +667,7 @@ static int increment(struct tables_session *s, struct tables_place *p, struct pf
 	if (err)
 		goto out;
 	tables_sql_str(&sql, "UPDATE ");
-	add_name(&sql, p->table->name);
+	tables_sql_str(&sql, p->table->relation);
 	tables_sql_str(&sql, " AS t SET ");
 	add_name(&sql, col->name);
 	tables_sql_str(&sql, " = ");

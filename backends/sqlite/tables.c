@@ -91,7 +91,7 @@ static int table_row(void *arg, struct pfs_rows_db *db, struct pfs_rows *r)
 		.is_virtual = pfs_bytes_eq(type, PFS_BYTES("virtual")),
 		.without_rowid = value_at(db, r, 2).num != 0,
 	};
-	return tables_catalog_add(f->catalog, name) ? 0 : -ENOMEM;
+	return tables_catalog_add(f->catalog, PFS_BYTES(""), name) ? 0 : -ENOMEM;
 }
 
 /* ---- columns -------------------------------------------------------------------------------- */
@@ -308,7 +308,8 @@ static int lite_load(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tab
 	return err;
 }
 
-static const struct tables_engine lite_engine = {.version = lite_version, .load = lite_load};
+static const struct tables_engine lite_engine = {
+	.version = lite_version, .load = lite_load, .as_text = "", .position = "instr"};
 
 static const struct pfs_engine descriptor = {
 	.spec_version = PFS_SPEC_VERSION,
