@@ -9,6 +9,7 @@
 
 #include "backends/postgres/postgres.h"
 #include "backends/postgres/rows.h"
+#include "backends/postgres/tables.h"
 #include "backends/sql/plain.h"
 
 /* ---- maintenance ---------------------------------------------------------------------------- */
@@ -323,6 +324,8 @@ static int pq_adopt(struct pfs_backend *host, enum pfs_layout layout, const char
 	struct pfs_rows_db *db = NULL;
 	int err;
 
+	if (layout == PFS_LAYOUT_TABLES)
+		return pg_tables_adopt(host, name, store, out, msg);
 	if (layout != PFS_LAYOUT_PLAIN)
 		return -EOPNOTSUPP;
 	err = pg_rows_new(host, read_only, &db);
@@ -356,8 +359,8 @@ const struct pfs_engine pfs_postgres_engine = {
 	.spec_version = PFS_SPEC_VERSION,
 	.name = "postgres",
 	.help = "a PostgreSQL database",
-	.kinds = PFS_KIND_KV,
-	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_PLAIN,
+	.kinds = PFS_KIND_KV | PFS_KIND_SQL,
+	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_PLAIN | PFS_LAYOUT_TABLES,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,

@@ -1,0 +1,245 @@
+/*
+ * What PostgreSQL's catalogues say to the view of tables. Relations that the search path finds are called
+ * by their name, others SCHEMA.NAME; those of the system and of persistfs are left out, and columns that
+ * the user may not read. Parameters take their types from the columns beside them, so that every type is
+ * parsed as psql would.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/postgres/rows.h"
+#include "backends/postgres/tables.h"
+#include "backends/sql/tables.h"
+
+/* How long a schema that has changed may go unnoticed: the question reads the catalogues. */
+#define VERSION_AGE NSEC_PER_SEC
+
+#define RELATIONS                                                                                  \
+	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"    \
+	" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"                                    \
+	" WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_'"                    \
+	" AND n.nspname <> 'information_schema' AND c.relname !~ '^persistfs_'"                    \
+	" AND a.attnum > 0 AND NOT a.attisdropped"
+
+static const char version_sql[] =
+	"SELECT coalesce(sum(pg_catalog.hashtext(c.oid || ' ' || c.xmin::text || ' ' || n.xmin::text"
+	" || ' ' || c.relname || ' ' || a.attnum || ' ' || a.xmin::text)::bigint), 0)::bigint # count(*)"
+	RELATIONS;
+
+/* One row a column. */
+static const char columns_sql[] =
+	"SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN '' ELSE n.nspname END, c.relname,"
+	" c.relkind::text, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
+	" a.attnotnull::int, (a.atthasdef OR a.attidentity <> '')::int,"
+	" (a.attgenerated <> '' OR a.attidentity = 'a')::int,"
+	" coalesce((SELECT pg_catalog.array_position(k.conkey, a.attnum)"
+	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), 0)::int,"
+	" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid"
+	"  AND i.indkey[0] = a.attnum AND i.indpred IS NULL AND i.indisvalid)::int,"
+	" coalesce((SELECT pg_catalog.array_length(k.conkey, 1)"
+	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), 0)::int,"
+	" CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END, c.oid::bigint"
+	RELATIONS
+	" AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')"
+	" ORDER BY n.nspname, c.relname, a.attnum";
+
+enum {
+	COL_SCHEMA, COL_RELATION, COL_KIND, COL_NAME, COL_TYPE, COL_NOT_NULL, COL_DEFAULT,
+	COL_COMPUTED, COL_KEY, COL_INDEXED, COL_NKEYS, COL_VIEW, COL_OID,
+};
+
+static struct pfs_value value_at(struct pfs_rows_db *db, struct pfs_rows *r, int i)
+{
+	struct pfs_value v;
+
+	db->ops->column(r, i, &v);
+	if (!v.bytes.p)
+		v.bytes = PFS_BYTES("");
+	return v;
+}
+
+static int pgt_version(struct pfs_rows_db *db, struct pfs_rows_conn *c, uint64_t *out)
+{
+	struct pfs_rows *r = NULL;
+	int err;
+
+	err = db->ops->query(c, version_sql, NULL, 0, &r);
+	if (!err)
+		err = db->ops->next(r);
+	if (err > 0) {
+		*out = (uint64_t)value_at(db, r, 0).num;
+		err = 0;
+	} else if (!err) {
+		err = -EIO;
+	}
+	db->ops->end(r);
+	return err;
+}
+
+/* ---- tables --------------------------------------------------------------------------------- */
+
+static bool is_word(struct pfs_bytes s, const char *word)
+{
+	return pfs_bytes_eq(s, pfs_bytes_str(word));
+}
+
+static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables_catalog *c,
+		       struct tables_table **out)
+{
+	struct pfs_bytes kind = value_at(db, r, COL_KIND).bytes;
+	struct pfs_value view;
+	struct tables_table *t;
+
+	t = tables_catalog_add(c, value_at(db, r, COL_SCHEMA).bytes,
+			       value_at(db, r, COL_RELATION).bytes);
+	if (!t)
+		return -ENOMEM;
+	t->read_only = is_word(kind, "v")   ? "a view"
+		       : is_word(kind, "m") ? "a materialized view"
+		       : is_word(kind, "f") ? "a foreign table"
+					    : NULL;
+	view = value_at(db, r, COL_VIEW);
+	if (view.type != PFS_VALUE_NULL)
+		t->schema = strndup(view.bytes.p, view.bytes.len);
+	*out = t;
+	return 0;
+}
+
+static int add_column(struct pfs_rows_db *db, struct pfs_rows *r, struct tables_table *t)
+{
+	static const char *const integers[] = {"smallint", "integer", "bigint"};
+	struct pfs_bytes type = value_at(db, r, COL_TYPE).bytes;
+	struct tables_column *col;
+	size_t i;
+
+	col = tables_add_column(t, value_at(db, r, COL_NAME).bytes, type);
+	if (!col)
+		return -ENOMEM;
+	for (i = 0; i < PFS_ARRAY_SIZE(integers); i++)
+		if (is_word(type, integers[i]))
+			col->affinity = TABLES_INTEGER;
+	col->binary = is_word(type, "bytea");
+	col->not_null = value_at(db, r, COL_NOT_NULL).num != 0;
+	col->has_default = value_at(db, r, COL_DEFAULT).num != 0;
+	col->computed = value_at(db, r, COL_COMPUTED).num != 0;
+	col->key = (unsigned)value_at(db, r, COL_KEY).num;
+	col->indexed = value_at(db, r, COL_INDEXED).num != 0;
+	return 0;
+}
+
+/* What would make the table, as far as columns and the key say it. */
+static char *describe(const struct tables_table *t, size_t nkeys)
+{
+	struct pfs_buf out = {0};
+	size_t i, k;
+
+	pfs_buf_printf(&out, "CREATE TABLE %s (", t->relation);
+	for (i = 0; i < t->ncolumns; i++) {
+		pfs_buf_str(&out, i ? ",\n\t" : "\n\t");
+		pfs_rows_ident(&out, pfs_bytes_str(t->columns[i].name));
+		pfs_buf_printf(&out, " %s%s", t->columns[i].type,
+			       t->columns[i].not_null ? " NOT NULL" : "");
+	}
+	for (k = 1; k <= nkeys; k++)
+		for (i = 0; i < t->ncolumns; i++)
+			if (t->columns[i].key == k) {
+				pfs_buf_str(&out, k == 1 ? ",\n\tPRIMARY KEY (" : ", ");
+				pfs_rows_ident(&out, pfs_bytes_str(t->columns[i].name));
+			}
+	pfs_buf_str(&out, nkeys ? ")\n);\n" : "\n);\n");
+	if (out.failed) {
+		pfs_buf_release(&out);
+		return NULL;
+	}
+	return out.data;
+}
+
+/* All columns are there: how are rows called? */
+static int end_table(struct tables_table *t, size_t nkeys)
+{
+	struct pfs_buf name = {0};
+	size_t i, seen = 0;
+
+	if (!t)
+		return 0;
+	for (i = 0; i < t->ncolumns; i++)
+		seen += t->columns[i].key != 0;
+	if (!t->schema)
+		t->schema = describe(t, seen == nkeys ? nkeys : 0);
+	if (!t->schema)
+		return -ENOMEM;
+	if (nkeys && seen == nkeys && nkeys <= TABLES_KEYS)
+		return 0;
+	pfs_buf_str(&name, "row");
+	while (!name.failed &&
+	       tables_column_named(t, (struct pfs_bytes){name.data, name.len}) >= 0)
+		pfs_buf_str(&name, "_");
+	if (name.failed) {
+		pfs_buf_release(&name);
+		return -ENOMEM;
+	}
+	t->numbered = true;
+	t->rowid = name.data;
+	if (!t->read_only)
+		t->read_only = "it has no primary key";
+	return 0;
+}
+
+static int pgt_load(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tables_catalog *out)
+{
+	struct tables_table *t = NULL;
+	struct pfs_rows *r = NULL;
+	int64_t oid = -1;
+	size_t nkeys = 0;
+	int err;
+
+	err = db->ops->query(c, columns_sql, NULL, 0, &r);
+	while (!err && (err = db->ops->next(r)) > 0) {
+		err = 0;
+		if (value_at(db, r, COL_OID).num != oid) {
+			err = end_table(t, nkeys);
+			if (!err)
+				err = begin_table(db, r, out, &t);
+			oid = value_at(db, r, COL_OID).num;
+			nkeys = (size_t)value_at(db, r, COL_NKEYS).num;
+		}
+		if (!err)
+			err = add_column(db, r, t);
+	}
+	db->ops->end(r);
+	return err ? err : end_table(t, nkeys);
+}
+
+static const struct tables_engine pg_engine = {
+	.version = pgt_version,
+	.load = pgt_load,
+	.version_age = VERSION_AGE,
+	.as_text = "::text",
+	.position = "strpos",
+	.typed = true,
+};
+
+static const struct pfs_engine descriptor = {
+	.spec_version = PFS_SPEC_VERSION,
+	.name = "postgres-tables",
+	.help = "the tables of a PostgreSQL database",
+	.kinds = PFS_KIND_SQL,
+	.layouts = PFS_LAYOUT_TABLES,
+	.capabilities = PFS_CAP_LATE_CREATE | PFS_CAP_TOLD_XATTRS | PFS_CAP_PERSISTENT,
+};
+
+int pg_tables_adopt(struct pfs_backend *host, const char *name, const struct pfs_option_set *store,
+		    struct pfs_backend **out, struct pfs_msg *msg)
+{
+	bool read_only = pfs_option_get(store, "read_only")->num != 0;
+	struct pfs_rows_db *db = NULL;
+	int err;
+
+	err = pg_rows_new(host, read_only, &db);
+	if (err) {
+		pfs_msg_set(msg, "%s", strerror(-err));
+		return err;
+	}
+	return pfs_tables_new(name, &descriptor, host, store, &pg_engine, db, out, msg);
+}

@@ -1,0 +1,126 @@
+#!/bin/bash
+# Tables as directories on both SQL engines: types, keys, selections and writes, as the engine's own
+# client sees them.
+# time limit: 60 s
+# SQL engines
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+begin
+need_mount
+own_place
+MNT=$T/mnt
+DB=$T/app.db
+M=$MNT/app
+mkdir "$MNT"
+
+# The application's own client. app STATEMENT
+app()
+{
+	case $engine in
+	sqlite) sql "PRAGMA foreign_keys = ON; $1" ;;
+	postgres) pg "$1" ;;
+	esac
+}
+
+if [ "$engine" = postgres ]; then
+	pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $PG_SCHEMA CASCADE; CREATE SCHEMA $PG_SCHEMA"
+	pg "CREATE TABLE types (id uuid PRIMARY KEY, b boolean, n numeric(30, 10), d double precision,
+		t timestamptz, a int[], j jsonb, x bytea, c char(4), i bigint)"
+	pg "INSERT INTO types VALUES ('6f1b1c4e-0000-4000-8000-000000000001', true, 12345678901234567890.5, 0.1,
+		'2024-02-03 04:05:06.7+00', '{1,2,NULL}', '{\"k\": [1, 2]}', '\\x00ff', 'ab', 9223372036854775807)"
+	blob='\x00ff'
+	bytes=BYTEA
+	S=$PG_SCHEMA.
+else
+	blob=
+	bytes=BLOB
+	S=
+fi
+app "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT UNIQUE, age INTEGER CHECK (age < 150))"
+app "INSERT INTO users VALUES (1, 'alice', 'a@x', 42), (2, 'bob', NULL, NULL)"
+app "CREATE TABLE orders (u INTEGER REFERENCES users (id), name TEXT NOT NULL, data $bytes, PRIMARY KEY (u, name))"
+app "INSERT INTO orders VALUES (1, 'a,b/c', NULL)"
+app "CREATE VIEW grown AS SELECT name FROM users WHERE age > 18"
+
+config "$T/persistfs.ini" <<-END
+	$(engine_section app)
+
+	[defaults]
+	backend = app
+	kind = sql
+	attr_timeout = 0
+
+	[store:app]
+	read_only = no
+
+	[store:look]
+END
+mount_ini "$T/persistfs.ini" "$MNT"
+# Those of the test, among others of the database.
+M=$MNT/app/$S
+L=$MNT/look/$S
+
+say "reading"
+eq rows "$(ls "${L}users" | tr '\n' ' ')" "1 2 "
+eq json "$(cat "${L}users/2.json")" '{"id":2,"name":"bob","email":null,"age":null}'
+eq keys "$(ls "${L}orders")" "1,a%2Cb%2Fc"
+eq view "$(cat "${L}grown/1/name")" alice
+eq by "$(ls "${L}users/.by/email/a@x")" 1
+eq where "$(cat "${L}users/.where/name/contains/o/.where/age/is-null/yes/.count")" 1
+eq like "$(ls "${L}users/.where/name/like/a%25/.order/age.desc/.first/3")" 1
+eq export "$(cat "${L}users/.columns/id,name/.export/csv")" "$(printf 'id,name\n1,alice\n2,bob')"
+refused Read-only rmdir "${L}users/1"
+if [ -n "$blob" ]; then
+	row=$(ls "${L}types")
+	for column in b n d t a j c i; do
+		eq "type of $column" "$(cat "${L}types/$row/$column")" "$(pg "SET TimeZone = UTC; SELECT $column FROM ${S}types")"
+	done
+	eq bytes "$(file_hex "${L}types/$row/x")" 00FF
+	has '"n":12345678901234567890.5000000000,' "${L}types/$row.json"
+	echo '{7,8}' >"${M}types/$row/a"
+	echo '{"k": 3}' >"${M}types/$row/j"
+	echo '2025-01-01 00:00:00+01' >"${M}types/$row/t"
+	echo '1.25' >"${M}types/$row/n"
+	eq written "$(pg "SELECT a::text || j || n || (t = '2024-12-31 23:00Z') FROM ${S}types")" '{7,8}{"k": 3}1.2500000000true'
+	echo x >"$T/x"
+	refused "Invalid argument" cp "$T/x" "${M}types/$row/t"
+	setfattr -n user.persistfs.incr -v 0.5 "${M}types/$row/n"
+	eq incr "$(pg "SELECT n FROM ${S}types")" 1.7500000000
+fi
+
+say "writing"
+echo carol >"${M}users/1/name"
+eq column "$(app "SELECT name FROM ${S}users WHERE id = 1")" carol
+eq "the row at once" "$(cat "${M}users/1.json")" '{"id":1,"name":"carol","email":"a@x","age":42}'
+sed -i s/carol/dave/ "${M}users/1/name"
+eq sed "$(app "SELECT name FROM ${S}users WHERE id = 1")" dave
+echo '{"age": 43}' >"${M}users/1.json"
+echo '{"name": "json"}' >"${M}users/7.json"
+eq json "$(app "SELECT age FROM ${S}users WHERE id = 1") $(app "SELECT name FROM ${S}users WHERE id = 7")" "43 json"
+setfattr -n user.persistfs.incr -v 2 "${M}users/1/age"
+eq incr "$(app "SELECT age FROM ${S}users WHERE id = 1")" 45
+mkdir "${M}users/5"
+echo new >"${M}users/5/name"
+eq inserted "$(app "SELECT name FROM ${S}users WHERE id = 5")" new
+printf '\0\n' >"$T/blob"
+cp "$T/blob" "${M}orders/1,a%2Cb%2Fc/data"
+eq bytes "$(file_hex "${M}orders/1,a%2Cb%2Fc/data")" 000A
+mkdir "${M}orders/7,x"
+eq "a row of two keys" "$(app "SELECT count(*) FROM ${S}orders")" 2
+
+say "refusals"
+printf '%s' a@x >"$T/x"
+refused "File exists" cp "$T/x" "${M}users/2/email"
+echo 151 >"$T/x"
+refused "Invalid argument" cp "$T/x" "${M}users/2/age"
+echo x >"$T/x"
+refused "Invalid argument" cp "$T/x" "${M}users/2/age"
+refused "resource busy" rmdir "${M}users/1"
+refused "resource busy" mkdir "${M}orders/9,x"
+eq stands "$(app "SELECT count(*) FROM ${S}users WHERE email IS NULL AND id = 2 AND age IS NULL")" 1
+refused "not permitted" rm -r "${M}users"
+rmdir "${M}orders/7,x"
+rm "${M}users/7.json"
+eq removed "$(app "SELECT count(*) FROM ${S}users")" 3
+
+stop
