@@ -16,7 +16,7 @@ struct pfs_rows_poll {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	uint64_t version;
-	bool known;
+	bool known, silent; /* silent: the engine says nothing; only own writes are told */
 	atomic_bool wrote; /* this view has, since it was last told */
 };
 
@@ -28,13 +28,13 @@ int pfs_rows_poll_now(struct pfs_rows_poll *p)
 
 	pthread_mutex_lock(&p->lock);
 	wrote = atomic_exchange(&p->wrote, false);
-	err = p->db->ops->data_version(p->db, &version);
-	changed = !err && (!p->known || version != p->version);
+	err = p->silent ? 0 : p->db->ops->data_version(p->db, &version);
+	changed = !err && !p->silent && (!p->known || version != p->version);
 	if (!err) {
 		p->version = version;
 		p->known = true;
 	}
-	if (pfs_backend_pushing(p->view->backend) != !err)
+	if (!p->silent && pfs_backend_pushing(p->view->backend) != !err)
 		pfs_backend_set_pushing(p->view->backend, !err);
 	if (changed || wrote)
 		pfs_view_changed(p->view, NULL);
@@ -46,7 +46,7 @@ static void *run(void *arg)
 {
 	struct pfs_rows_poll *p = arg;
 
-	while (pfs_wake_wait(&p->wake, INTERVAL))
+	while (pfs_wake_wait(&p->wake, p->silent ? 3600 * NSEC_PER_SEC : INTERVAL))
 		(void)pfs_rows_poll_now(p);
 	return NULL;
 }
@@ -64,7 +64,8 @@ int pfs_rows_poll_start(struct pfs_view *view, struct pfs_rows_db *db, struct pf
 	pfs_wake_init(&p->wake);
 	err = db->ops->data_version(db, &p->version);
 	p->known = !err;
-	if (!err)
+	p->silent = err == -EOPNOTSUPP;
+	if (!err || p->silent)
 		err = -pthread_create(&p->thread, NULL, run, p);
 	if (err) {
 		pfs_wake_release(&p->wake);

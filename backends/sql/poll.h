@@ -12,7 +12,8 @@ struct pfs_rows_poll;
 
 /*
  * Starts it: every 20 ms, and when it is woken, db->ops->data_version is asked, and a change told by
- * pfs_view_changed(view, NULL). While it cannot be asked the view's backend is not pushing. 0 or -errno.
+ * pfs_view_changed(view, NULL). While it cannot be asked the view's backend is not pushing. Where the engine
+ * has nothing of the kind only own writes are told. 0 or -errno.
  */
 int pfs_rows_poll_start(struct pfs_view *view, struct pfs_rows_db *db, struct pfs_rows_poll **out);
 void pfs_rows_poll_stop(struct pfs_rows_poll *p); /* NULL: no-op */

@@ -332,6 +332,24 @@ void tables_cell_attr(const struct tables_table *t, const struct tables_column *
 		.version = version_of((uint64_t)v->type + 2, v->bytes)};
 }
 
+/* The column that says when a row was changed; -1: the table has none. */
+static int mtime_column(const struct tables *v, const struct tables_table *t)
+{
+	return v->mtime_column ? tables_column_named(t, pfs_bytes_str(v->mtime_column)) : -1;
+}
+
+/* Whole numbers are seconds since 1970; 0: it says no time. */
+static int64_t time_of(const struct pfs_value *v)
+{
+	int64_t at = 0;
+
+	if (v->type == PFS_VALUE_INTEGER && v->num > 0 && v->num < INT64_MAX / NSEC_PER_SEC)
+		return v->num * NSEC_PER_SEC;
+	if (v->type != PFS_VALUE_TEXT || pfs_rows_parse_time(v->bytes, &at))
+		return 0;
+	return at;
+}
+
 /* ---- what is made as a whole ---------------------------------------------------------------- */
 
 static int render_row(struct tables_session *s, struct tables_place *p, struct pfs_buf *out)
@@ -443,15 +461,20 @@ int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_b
 
 static int stat_cell(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
 {
+	int mtime = mtime_column(s->v, p->table), err;
+	size_t columns[2] = {p->column, mtime < 0 ? 0 : (size_t)mtime};
 	struct pfs_rows *r = NULL;
 	struct pfs_value v;
-	int err;
 
-	err = tables_row(s, p, &p->column, 1, &r);
+	err = tables_row(s, p, columns, mtime < 0 ? 1 : 2, &r);
 	if (err)
 		return err;
 	tables_column_at(s, r, tables_nkeys(p->table), &v);
 	tables_cell_attr(p->table, &p->table->columns[p->column], &v, out);
+	if (mtime >= 0) {
+		tables_column_at(s, r, tables_nkeys(p->table) + 1, &v);
+		out->mtime = time_of(&v);
+	}
 	s->v->db->ops->end(r);
 	return 0;
 }
@@ -715,10 +738,11 @@ static int list_row(struct page *page)
 {
 	struct tables_place *p = page->p;
 	size_t n = tables_shown(p), first = 0, i, *columns = calloc(n + 1, sizeof(*columns));
+	int mtime = mtime_column(page->s->v, p->table), err, at;
 	struct pfs_view_attr attr;
 	struct pfs_rows *r = NULL;
 	struct pfs_value v;
-	int err, at;
+	int64_t changed = 0;
 
 	if (!columns)
 		return -ENOMEM;
@@ -730,12 +754,18 @@ static int list_row(struct page *page)
 			;
 		first++;
 	}
-	err = tables_row(page->s, p, columns, n, &r);
+	columns[n] = mtime < 0 ? 0 : (size_t)mtime;
+	err = tables_row(page->s, p, columns, n + (mtime >= 0), &r);
+	if (!err && mtime >= 0) {
+		tables_column_at(page->s, r, tables_nkeys(p->table) + n, &v);
+		changed = time_of(&v);
+	}
 	for (i = first; i < n && !err && !full(page); i++) {
 		const struct tables_column *col = &p->table->columns[columns[i]];
 
 		tables_column_at(page->s, r, tables_nkeys(p->table) + i, &v);
 		tables_cell_attr(p->table, col, &v, &attr);
+		attr.mtime = changed;
 		err = tell(page, pfs_bytes_str(col->file), &attr);
 	}
 	*page->end = i >= n;
@@ -1082,8 +1112,6 @@ static int tb_start(struct pfs_view *view, struct pfs_msg *msg)
 		err = tables_leave(&s, 0);
 	if (!err && !v->poll)
 		err = pfs_rows_poll_start(view, v->db, &v->poll);
-	if (err == -EOPNOTSUPP) /* nobody tells of changes: versions do */
-		err = 0;
 	if (err)
 		pfs_msg_set(msg, "%s", *pfs_error_text() ? pfs_error_text() : strerror(-err));
 	return err;
@@ -1149,6 +1177,12 @@ int pfs_tables_new(const char *name, const struct pfs_engine *descriptor, struct
 	const struct pfs_option_value *newline = pfs_option_get(store, "final_newline");
 	struct tables *v = calloc(1, sizeof(*v));
 
+	if (pfs_option_get(store, "namespace")->given) {
+		pfs_msg_set(msg, "namespace: kind = sql shows all tables, and they have none");
+		db->ops->free(db);
+		free(v);
+		return -EINVAL;
+	}
 	if (!v) {
 		db->ops->free(db);
 		pfs_msg_set(msg, "%s", strerror(ENOMEM));
@@ -1157,6 +1191,7 @@ int pfs_tables_new(const char *name, const struct pfs_engine *descriptor, struct
 	v->view.ops = &tables_ops;
 	v->engine = engine;
 	v->db = db;
+	v->mtime_column = pfs_option_get(store, "mtime_column")->str;
 	v->strip = !newline->str || newline->num == PFS_NEWLINE_STRIP;
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_mutex_init(&v->pending_lock, NULL);

@@ -271,6 +271,7 @@ struct tables {
 	const struct tables_engine *engine;
 	struct pfs_rows_db *db;
 	bool strip; /* final_newline */
+	const char *mtime_column; /* NULL: none; borrowed from the options */
 	struct pfs_rows_poll *poll;
 
 	pthread_mutex_t lock; /* of what follows; a leaf */

@@ -123,6 +123,7 @@ static int setup(void **state)
 	option(&t->set, "path", t->path);
 	assert_int_equal(pfs_option_set_init(&t->store, pfs_store_options), 0);
 	option(&t->store, "read_only", "no");
+	option(&t->store, "mtime_column", "changed at");
 	assert_int_equal(pfs_backend_new("app", engine, &t->set, &t->host, &msg), 0);
 	if (engine->adopt(t->host, PFS_LAYOUT_TABLES, "t", &t->store, &t->view, &msg))
 		fail_msg("adopt: %s", msg.text);
@@ -805,6 +806,23 @@ static void rows_are_removed_and_nothing_else(void **state)
 	assert_sql(t, "SELECT count(*) FROM users", "2");
 }
 
+static void a_column_says_when_a_row_was_changed(void **state)
+{
+	struct tt *t = *state;
+	struct pfs_list *list;
+	struct pfs_attr attr;
+
+	sql(t, "CREATE TABLE dated (id INTEGER PRIMARY KEY, v TEXT, \"changed at\" TIMESTAMP);"
+	       "INSERT INTO dated VALUES (1, 'a', '2025-01-02T03:04:05+00:00'), (2, 'b', 86400)");
+	assert_int_equal(look(t, "dated/1/v", &attr), 0);
+	assert_int_equal(attr.mtime / NSEC_PER_SEC, 1735787045);
+	assert_int_equal(look(t, "dated/2", &attr), 0);
+	assert_int_equal(pfs_store_list(t->s, attr.id, 0, 10, &list), 0);
+	assert_int_equal(list->n, 3);
+	assert_int_equal(list->entries[1].attr.mtime / NSEC_PER_SEC, 86400);
+	pfs_list_free(list);
+}
+
 static void null_is_set_and_taken_away(void **state)
 {
 	struct tt *t = *state;
@@ -890,6 +908,7 @@ int main(void)
 		CASE_OF(json_changes_some_columns_or_makes_a_row),
 		CASE_OF(a_row_is_inserted_when_it_is_complete),
 		CASE_OF(rows_are_removed_and_nothing_else),
+		CASE_OF(a_column_says_when_a_row_was_changed),
 		CASE_OF(null_is_set_and_taken_away),
 		CASE_OF(a_number_is_added_to_by_the_engine),
 		CASE_OF(hostile_names_are_written),

@@ -48,7 +48,6 @@ config "$T/persistfs.ini" <<-END
 	[defaults]
 	backend = app
 	kind = sql
-	attr_timeout = 0
 
 	[store:app]
 	read_only = no
@@ -95,6 +94,7 @@ eq "the row at once" "$(cat "${M}users/1.json")" '{"id":1,"name":"carol","email"
 sed -i s/carol/dave/ "${M}users/1/name"
 eq sed "$(app "SELECT name FROM ${S}users WHERE id = 1")" dave
 echo '{"age": 43}' >"${M}users/1.json"
+eventually grep -q 43 "${M}users/1/age"
 echo '{"name": "json"}' >"${M}users/7.json"
 eq json "$(app "SELECT age FROM ${S}users WHERE id = 1") $(app "SELECT name FROM ${S}users WHERE id = 7")" "43 json"
 setfattr -n user.persistfs.incr -v 2 "${M}users/1/age"
