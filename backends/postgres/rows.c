@@ -90,7 +90,10 @@ static int rows_error(struct pg_conn *c, const PGresult *res)
 
 /* ---- connections ---------------------------------------------------------------------------- */
 
-/* As the own connections', and so that times, numbers and bytes are always written the same way. */
+/*
+ * As the own connections', and so that times, numbers and bytes are always written the same way. Pages of
+ * large tables are cheap, but the planner, which prices the tables, would have them compiled (jit).
+ */
 static int set_up(struct pg_conn *c)
 {
 	long long ms = c->b->timeout / 1000000;
@@ -102,7 +105,7 @@ static int set_up(struct pg_conn *c)
 		 "SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD';"
 		 "SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';"
 		 "SET extra_float_digits = 1; SET client_min_messages = error;"
-		 "SET standard_conforming_strings = on;"
+		 "SET standard_conforming_strings = on; SET jit = off;"
 		 "SET statement_timeout = %lld; SET lock_timeout = %lld;"
 		 "SET idle_in_transaction_session_timeout = %lld;"
 		 "SELECT set_config('synchronous_commit', 'on', false)"
@@ -410,10 +413,14 @@ static void pgr_end(struct pfs_rows *rows)
 {
 	struct rows *r = rows_of(rows);
 	struct pg_conn *c;
+	int few = 64;
 
 	if (!r || !r->open)
 		return;
 	c = r->rc->c;
+	/* Mostly only the end was not read; to interrupt the server costs a connection. */
+	while (!r->ended && !c->lost && few-- && pgr_next(rows) >= 0)
+		;
 	row_clear(r);
 	if (!r->ended && !c->lost)
 		give_up(c);
