@@ -123,4 +123,32 @@ rmdir "${M}orders/7,x"
 rm "${M}users/7.json"
 eq removed "$(app "SELECT count(*) FROM ${S}users")" 3
 
+say "hostile names"
+hostile=('a"b' "a'b" 'a;DROP TABLE users;--' '$1' '?1' 'a b' 'é€' 'a\b' '%s' ':x' 'select' $'two\nlines')
+# As an identifier, with its schema.
+quoted() { printf '%s"%s"' "${S:+$PG_SCHEMA.}" "${1//\"/\"\"}"; }
+column() { printf '"%s%s"' "$1" "${2//\"/\"\"}"; }
+# As a file: a percent sign in front is an escape.
+table_file() { if [ -n "$S" ]; then printf %s "$S$1"; else printf %s "${1/#%/%25}"; fi; }
+for name in "${hostile[@]}"; do
+	app "CREATE TABLE $(quoted "$name") ($(column "" "$name") text NOT NULL PRIMARY KEY,
+		$(column "v " "$name") text NOT NULL)"
+done
+eventually test -d "$MNT/app/$(table_file "$name")"
+for name in "${hostile[@]}"; do
+	text=${name//\'/\'\'}
+	file=${name/#%/%25}
+	table=$MNT/app/$(table_file "$name")
+	mkdir "$table/$file"
+	printf %s "$name" >"$table/$file/v $name"
+	eq stored "$(app "SELECT count(*) FROM $(quoted "$name")
+		WHERE $(column "" "$name") = '$text' AND $(column "v " "$name") = '$text'")" 1
+	eq read "$(cat "$table/$file/$file")" "$name"
+	eq selected "$(ls "$table/.where/v $name/eq/$file/.order/$file")" "$(ls "$table")"
+	eq contains "$(cat "$table/.where/v $name/contains/$file/.count")" 1
+	rmdir "$table/$file"
+	eq deleted "$(app "SELECT count(*) FROM $(quoted "$name")")" 0
+done
+eq users "$(app "SELECT count(*) FROM ${S}users")" 3
+
 stop
