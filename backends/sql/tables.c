@@ -540,10 +540,11 @@ static int tb_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view
 	if (err)
 		return err;
 	err = tables_path(s.catalog, path, &p);
-	if (!err)
+	if (!err) {
 		err = tables_stat_place(&s, &p, out);
-	if (err == -ENOENT && tables_pending_can(&p))
-		err = tables_pending_stat(s.v, &p, out);
+		if (err == -ENOENT && tables_pending_can(&p))
+			err = tables_pending_stat(s.v, &p, out);
+	}
 	tables_place_release(&p);
 	return tables_leave(&s, err);
 }

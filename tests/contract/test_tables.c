@@ -761,6 +761,8 @@ static void a_row_is_inserted_when_it_is_complete(void **state)
 	assert_int_equal(put(t, "documents/1,doc:2/embedding", "\x01"), 0);
 	assert_names(t, "documents/1,doc:2", "document embedding ");
 	assert_get(t, "documents/1,doc:2/document", "d");
+	assert_get(t, "documents/1,doc:2/dim", "(ENOENT)");
+	assert_get(t, "documents/1,doc:2/.dim.123456", "(ENOENT)");
 	assert_get(t, "documents/1,doc:2.json", "(ENOENT)");
 	assert_sql(t, "SELECT count(*) FROM documents", "1");
 	assert_int_equal(put(t, "documents/1,doc:2/collection_id", "1"), 0);

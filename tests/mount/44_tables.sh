@@ -134,6 +134,12 @@ eventually test ! -e "$M/kept/1"
 rsync -r "$T/kept/" "$M/kept/"
 eq back "$(sql "SELECT group_concat(id || note) FROM kept")" 1a,2b
 
+rsync -r "$M/writes/" "$T/writes/"
+sql "DELETE FROM writes"
+eventually test ! -e "$M/writes/t2,n%2Cs,1"
+rsync -r "$T/writes/" "$M/writes/"
+eq "back, rows that were not complete at first" "$(sql "SELECT group_concat(thread || ns || idx || channel || hex(value)) FROM writes")" t/10chC0,t2n,s1ch
+
 say "what others change"
 sql "UPDATE users SET name = 'other' WHERE id = 1; CREATE TABLE later (x)"
 eventually grep -q other "$M/users/1/name"
