@@ -536,8 +536,10 @@ int plain_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_byt
 
 	if (!pfs_bytes_eq(name, PFS_BYTES("null")))
 		return -EOPNOTSUPP;
-	if (value.p && !pfs_bytes_eq(value, PFS_BYTES("1"))) {
-		pfs_error_text_set("user.persistfs.null is 1, or not there");
+	if (value.p && pfs_bytes_eq(value, PFS_BYTES("0"))) {
+		ch.null = false;
+	} else if (value.p && !pfs_bytes_eq(value, PFS_BYTES("1"))) {
+		pfs_error_text_set("user.persistfs.null is 1 or 0");
 		return -EINVAL;
 	}
 	return apply(plain_of(view), &ch, true);

@@ -91,7 +91,15 @@ eq "written" "$(value plain)" v2
 printf %s -more >>plain
 eq "appended" "$(value plain)" v2-more
 app "UPDATE kv SET value = 'theirs' WHERE key = 'plain'"
-eventually [ "$(cat plain)" = theirs ]
+# Where the engine tells nothing, an open asks.
+[ "$engine" != sqlite ] || eventually grep -q theirs plain
+eq "theirs" "$(cat plain)" theirs
+app "UPDATE kv SET value = 'theirs, and longer' WHERE key = 'plain'"
+[ "$engine" != sqlite ] || eventually grep -q longer plain
+eq "theirs again" "$(cat plain)" "theirs, and longer"
+app "UPDATE kv SET value = 'short' WHERE key = 'plain'"
+[ "$engine" != sqlite ] || eventually grep -q short plain
+eq "and again" "$(cat plain)" short
 app "INSERT INTO kv (key, value) VALUES ('fresh', 'f')"
 eventually test -e fresh
 app "DELETE FROM kv WHERE key = 'fresh'"
