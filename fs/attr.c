@@ -232,6 +232,22 @@ int pfs_fs_getattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_file *fi
 
 /* ---- setattr -------------------------------------------------------------------------------- */
 
+/*
+ * Cut to nothing by who has the file open to write it: vim saves so. Where values are whole or not at all the
+ * empty one is nobody's, and a rewrite begins, as with O_TRUNC.
+ */
+static bool begins_rewrite(struct pfs_data *data, uint64_t size)
+{
+	bool begins;
+
+	if (size || !pfs_vol_offers(data->node->vol, PFS_CAP_LATE_CREATE))
+		return false;
+	pthread_mutex_lock(&data->lock);
+	begins = data->writers > 0 && !data->rewrite;
+	pthread_mutex_unlock(&data->lock);
+	return begins;
+}
+
 static int set_size(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *node,
 		    uint64_t size)
 {
@@ -243,8 +259,12 @@ static int set_size(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_nod
 	int err;
 
 	data = pfs_data_get(fs, node, false, &err);
-	if (data)
+	if (data && begins_rewrite(data, size)) {
+		err = pfs_data_start_rewrite(data, ctx->uid != 0);
+		done = true;
+	} else if (data) {
 		err = pfs_data_truncate(data, size, &done);
+	}
 	if (!err && !done)
 		err = pfs_node_id(node, &m.id);
 	if (!err && !done) {
