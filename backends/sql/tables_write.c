@@ -286,7 +286,13 @@ static int load_cell(struct tables_session *s, struct tables_place *p, struct pf
 
 static int stat_cell(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
 {
-	int err = tables_stat_place(s, p, out);
+	struct tables_place row = *p;
+	int err;
+
+	/* What was written may have taken the row out of the selection. */
+	row.nfilters = 0;
+	row.limit = -1;
+	err = tables_stat_place(s, &row, out);
 
 	if (err == -ENOENT && tables_pending_can(p))
 		err = tables_pending_stat(s->v, p, out);

@@ -82,6 +82,9 @@ eq stored "$(sql "SELECT name || typeof(name) FROM users WHERE id = 1")" carolte
 eq "the row at once" "$(cat "$M/users/1.json")" '{"id":1,"name":"carol","email":"a@x","age":42,"pic":"AP8Q"}'
 sed -i s/carol/dave/ "$M/users/1/name"
 eq "sed, the row at once" "$(cut -c1-21 "$M/users/1.json")" '{"id":1,"name":"dave"'
+sed -i s/dave/dora/ "$M/users/.where/name/eq/dave/1/name"
+eq "out of its selection" "$(ls "$M/users/.where/name/eq/dave")$(sql "SELECT name FROM users WHERE id = 1")" dora
+echo dave >"$M/users/1/name"
 eq "sed, the selection at once" "$(cat "$M/users/.by/age/42/1/name")" dave
 printf '\0\n' >"$T/blob"
 cp "$T/blob" "$M/users/1/pic"
@@ -89,7 +92,9 @@ eq blob "$(sql "SELECT hex(pic) FROM users WHERE id = 1")" 000A
 for vi in vim.tiny vim; do
 	if command -v $vi >/dev/null; then
 		$vi -es -u NONE -c '%s/dave/erin/' -c wq "$M/users/1/name" </dev/null
-		eq "$vi" "$(sql "SELECT name FROM users WHERE id = 1")" erin
+		eq "$vi" "$(sql "SELECT quote(name) FROM users WHERE id = 1")" "'erin'"
+		$vi -es -u NONE -c '%s/erin/finn/' -c wq "$M/users/1.json" </dev/null
+		eq "$vi, a row" "$(sql "SELECT quote(name) FROM users WHERE id = 1")" "'finn'"
 		break
 	fi
 done
