@@ -248,6 +248,7 @@ void pfs_kv_row_object(struct pfs_sql_conn *c, struct pfs_sql_query *q, int firs
 {
 	int64_t (*get)(struct pfs_sql_query *, int) = c->driver->integer;
 
+	out->a = (struct pfs_attr){0}; /* no expiry, nothing derived */
 	out->a.id = (uint64_t)get(q, first);
 	out->a.mode = (uint32_t)get(q, first + 1);
 	out->a.uid = (uint32_t)get(q, first + 2);
@@ -261,7 +262,6 @@ void pfs_kv_row_object(struct pfs_sql_conn *c, struct pfs_sql_query *q, int firs
 	out->a.mtime = get(q, first + 10);
 	out->a.ctime = get(q, first + 11);
 	out->a.btime = get(q, first + 12);
-	out->a.expires = 0; /* there is no expiry here */
 	out->content = (uint64_t)get(q, first + 13);
 	out->ns = (uint64_t)get(q, first + 14);
 }
