@@ -16,7 +16,7 @@ struct change {
 	struct pfs_bytes path, path2;
 	struct pfs_view_write *w;
 	struct pfs_view_attr *out;
-	int64_t expires;
+	int64_t expires, add;
 	bool replace, dir, null;
 	bool again; /* it was run before, and nobody knows whether it was done */
 };
@@ -97,6 +97,21 @@ static bool is_text(struct pfs_bytes s)
 	return true;
 }
 
+/* Digits, with a minus or nothing before them, as printf writes the number that they are. */
+static bool is_integer(struct pfs_bytes text, int64_t *out)
+{
+	char buf[24], again[24];
+
+	if (text.len == 0 || text.len >= sizeof(buf))
+		return false;
+	memcpy(buf, text.p, text.len);
+	buf[text.len] = '\0';
+	errno = 0;
+	*out = strtoll(buf, NULL, 10);
+	snprintf(again, sizeof(again), "%lld", (long long)*out);
+	return !errno && strcmp(buf, again) == 0;
+}
+
 /*
  * The bytes as the column, or the row that is there (NULL: none), has its value. A program that finds a
  * blob where it has always had text may take it for nothing.
@@ -105,7 +120,13 @@ static int as_value(const struct plain *v, const struct plain_row *row, struct p
 		    struct pfs_value *out)
 {
 	bool text = is_text(bytes), blob;
+	int64_t num;
 
+	/* Of a column that takes anything. */
+	if (!v->versions && row && row->type == PFS_VALUE_INTEGER && is_integer(bytes, &num)) {
+		*out = pfs_value_integer(num);
+		return 0;
+	}
 	if (v->versions) /* the engine has one type for the column */
 		blob = v->value.type == PLAIN_BYTES;
 	else if (row && row->type == PFS_VALUE_BLOB)
@@ -529,11 +550,47 @@ static int run_null(struct plain *v, struct pfs_rows_conn *c, struct change *ch)
 	return ret;
 }
 
+/* Add to a value that is a number. */
+static int run_add(struct plain *v, struct pfs_rows_conn *c, struct change *ch)
+{
+	struct plain_row row = {0};
+	char text[24];
+	int64_t num;
+	int ret, n;
+
+	ret = check_file(v, c, &ch->at);
+	if (!ret)
+		ret = plain_row(v, c, PLAIN_VALUE_LOCK, &ch->at, &row);
+	if (ret == 0 || (ret > 0 && !row.alive))
+		ret = -ENOENT;
+	if (ret > 0 && !is_integer(plain_bytes(&row.value), &num)) {
+		pfs_error_text_set("the value is no whole number that can be added to");
+		ret = -EINVAL;
+	}
+	if (ret > 0 && __builtin_add_overflow(num, ch->add, &num))
+		ret = -ERANGE;
+	if (ret > 0) {
+		n = snprintf(text, sizeof(text), "%lld", (long long)num);
+		ret = put_row(v, c, &ch->at, &row, (struct pfs_bytes){text, (size_t)n});
+	}
+	if (!ret)
+		ret = tell_attr(v, c, &ch->at, ch->out);
+	plain_row_release(&row);
+	return ret;
+}
+
 int plain_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes name,
 		    struct pfs_bytes value, struct pfs_view_attr *out)
 {
 	struct change ch = {.run = run_null, .path = path, .out = out, .null = value.p != NULL};
 
+	if (pfs_bytes_eq(name, PFS_BYTES("incr")) && value.p) {
+		ch.run = run_add;
+		if (is_integer(value, &ch.add))
+			return apply(plain_of(view), &ch, false);
+		pfs_error_text_set("user.persistfs.incr is a whole number that is added");
+		return -EINVAL;
+	}
 	if (!pfs_bytes_eq(name, PFS_BYTES("null")))
 		return -EOPNOTSUPP;
 	if (value.p && pfs_bytes_eq(value, PFS_BYTES("0"))) {

@@ -744,6 +744,52 @@ static void null_is_an_empty_file_that_says_so(void **state)
 	assert_string_equal(app_get(t, "e"), "(null)");
 }
 
+static const char *add_many(void *arg, unsigned i)
+{
+	struct pfs_seg seg = {.p = "3", .len = 1};
+	struct plain_test *t = arg;
+	struct pfs_mutation m;
+	struct pfs_attr attr;
+	int k, err;
+
+	(void)i;
+	for (k = 0; k < 10; k++) {
+		err = pfs_store_lookup(t->s, t->root, PFS_BYTES("n"), &attr);
+		m = m_setxattr(attr.id, "user.persistfs.incr", &seg, 0);
+		if (!err)
+			err = s_batch(t->s, &m, 1, NULL);
+		if (err)
+			return strerror(-err);
+	}
+	return NULL;
+}
+
+static void counters_are_added_to(void **state)
+{
+	struct plain_test *t = *state;
+	struct pfs_seg seg = {.p = "-5", .len = 2};
+	struct pfs_mutation m;
+	struct pfs_attr attr;
+
+	run(t, "CREATE TABLE counters (key TEXT PRIMARY KEY, value %s)", t->postgres ? "TEXT" : "");
+	run(t, "INSERT INTO counters VALUES ('n', %s), ('t', 'text')", t->postgres ? "'4'" : "4");
+	open_view(t, "table", "counters", NULL);
+	c_threads(3, add_many, t);
+	holds(t, "n", "94");
+	assert_int_equal(look(t, "n", &attr), 0);
+	m = m_setxattr(attr.id, "user.persistfs.incr", &seg, 0);
+	assert_int_equal(s_batch(t->s, &m, 1, NULL), 0);
+	assert_string_equal(ask(t, "SELECT value FROM counters WHERE key = 'n'"), "89");
+	assert_int_equal(put(t, "n", "7"), 0);
+	if (!t->postgres)
+		assert_string_equal(ask(t, "SELECT typeof(value) FROM counters WHERE key = 'n'"),
+				    "integer");
+	assert_int_equal(look(t, "t", &attr), 0);
+	m = m_setxattr(attr.id, "user.persistfs.incr", &seg, 0);
+	assert_int_equal(s_batch(t->s, &m, 1, NULL), -EINVAL);
+	holds(t, "t", "text");
+}
+
 /* ---- directories ---------------------------------------------------------------------------- */
 
 static void a_separator_makes_directories(void **state)
@@ -1192,6 +1238,7 @@ int main(int argc, char **argv)
 		BOTH(bytes_stay_bytes),
 		BOTH(json_is_what_the_engine_makes_of_it),
 		BOTH(null_is_an_empty_file_that_says_so),
+		BOTH(counters_are_added_to),
 		BOTH(a_separator_makes_directories),
 		BOTH(many_keys_are_listed_once_each),
 		BOTH(long_keys_have_short_names),
