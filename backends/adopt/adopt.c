@@ -609,6 +609,57 @@ void pfs_view_changed(struct pfs_view *view, const struct pfs_bytes *path)
 		pfs_backend_notify(&a->base, events, n);
 }
 
+/* Events about all known entries of a directory; names are copied. The lock is held. */
+static size_t tell_entries(struct adopt *a, const struct adopt_node *dir, struct pfs_event *events,
+			   size_t max, struct pfs_buf *names)
+{
+	struct adopt_node *node;
+	size_t n = 0, i, at = 0;
+
+	for (i = 0; i < a->buckets && n < max; i++) {
+		for (node = a->by_id[i]; node && n < max; node = node->id_next) {
+			if (node->parent != dir || in_memory(node))
+				continue;
+			node->changes++;
+			events[n++] = (struct pfs_event){.type = PFS_EVENT_CONTENT, .id = node->id};
+			events[n++] = (struct pfs_event){.type = PFS_EVENT_ENTRY,
+							 .dir = dir->id,
+							 .name = {NULL, node->len}};
+			pfs_buf_add(names, node->name, node->len);
+		}
+	}
+	for (i = 1; i < n && !names->failed; i += 2) {
+		events[i].name.p = names->data + at;
+		at += events[i].name.len;
+	}
+	return names->failed ? 0 : n;
+}
+
+void pfs_view_changed_below(struct pfs_view *view, const struct pfs_bytes *path)
+{
+	struct adopt *a = adopt_of(view->backend);
+	struct adopt_node *node, *dir;
+	struct pfs_event *events = NULL;
+	struct pfs_buf names = {0};
+	struct pfs_bytes name;
+	size_t n = 0, max;
+
+	pfs_view_changed(view, path);
+	pthread_mutex_lock(&a->lock);
+	node = adopt_by_path(a, *path, &dir, &name);
+	max = node ? 2 * node->children : 0;
+	events = max ? malloc(max * sizeof(*events)) : NULL;
+	if (events)
+		n = tell_entries(a, node, events, max, &names);
+	pthread_mutex_unlock(&a->lock);
+	if (max && !n) /* no memory to say which */
+		pfs_view_changed(view, NULL);
+	else if (n)
+		pfs_backend_notify(&a->base, events, n);
+	free(events);
+	pfs_buf_release(&names);
+}
+
 /* ---- the backend ---------------------------------------------------------------------------- */
 
 static int ad_start(struct pfs_backend *b, struct pfs_msg *msg)

@@ -1028,14 +1028,19 @@ static int rename_memory(struct renaming *r)
 
 static int rename_one(struct renaming *r)
 {
+	struct pfs_view_attr told = {0};
 	struct pfs_attr attr;
 	int err = 0;
 
 	if (r->node && in_memory(r->node))
 		return rename_memory(r);
 	if (!r->node) {
+		err = r->a->view->ops->stat(r->a->view, bytes_of(&r->from), &told);
+		if (err)
+			return err;
 		pthread_mutex_lock(&r->a->lock);
-		r->node = adopt_node_new(r->a, r->dir, r->m->name, 0, ADOPT_KEY, S_IFREG);
+		r->node = adopt_node_new(r->a, r->dir, r->m->name, 0, ADOPT_KEY,
+					 told.mode & S_IFMT);
 		if (r->node)
 			adopt_pin(r->node);
 		pthread_mutex_unlock(&r->a->lock);
