@@ -144,8 +144,7 @@ static void prepare(struct native *v, struct look *looks, size_t n)
 		l->shown = native_shown(v, l->key);
 		l->mark = *native_tree_mark(&v->tree, l->key);
 		l->written = *native_tree_written(&v->tree, l->key);
-		l->compare = !l->quiet && l->shown &&
-			     l->written.key == redis_hash(l->key.p, l->key.len);
+		l->compare = l->shown && l->written.key == redis_hash(l->key.p, l->key.len);
 	}
 	pthread_mutex_unlock(&v->tree.lock);
 }
@@ -188,6 +187,13 @@ static int answer_one(struct hearing *h, struct look *l)
 	return err == -ENOENT ? 0 : err;
 }
 
+/* It is as this mount wrote it. */
+static bool is_own(const struct look *l)
+{
+	return l->compare && l->type == NATIVE_STRING && l->hash == l->written.hash &&
+	       l->expires == l->written.expires;
+}
+
 /* Note what was seen, and tell what is new. */
 static int apply(struct hearing *h, const struct look *l)
 {
@@ -217,11 +223,11 @@ static int apply(struct hearing *h, const struct look *l)
 	err = pfs_names_from_key(&v->enc, key, false, &path, NULL);
 	if (err)
 		goto out;
+	if (is_own(l) && (!old || old == l->type))
+		goto out;
 	if (!moved && old != l->type)
 		tell_type(v, &path, old == NATIVE_STREAM ? old : l->type);
-	else if (l->type && !l->quiet &&
-		 !(l->compare && l->type == NATIVE_STRING && l->hash == l->written.hash &&
-		   l->expires == l->written.expires))
+	else if (l->type && !l->quiet)
 		tell_content(v, &path, l->type, dir);
 out:
 	pfs_buf_release(&sort);
@@ -759,7 +765,7 @@ static void wait_for_work(struct hearing *h)
 	if (h->sub) {
 		p[1] = (struct pollfd){.fd = h->sub->fd, .events = POLLIN};
 		p[2] = (struct pollfd){.fd = h->track->fd, .events = POLLIN};
-	} else if (h->listen_at < until) {
+	} else if (h->listen_at < until && !pfs_pool_down(&h->v->host->pool)) {
 		until = h->listen_at > now ? h->listen_at : now;
 	}
 	poll(p, 3, (int)((until - now + MS - 1) / MS));
@@ -788,7 +794,8 @@ static void *watch_main(void *arg)
 		set_trouble(h.v, strerror(ENOMEM));
 	while (h.looks && !stopping(h.v)) {
 		pfs_error_text_clear();
-		if (!h.sub && pfs_monotonic_ns() >= h.listen_at)
+		if (!h.sub && pfs_monotonic_ns() >= h.listen_at &&
+		    !pfs_pool_down(&h.v->host->pool))
 			listen_anew(&h);
 		else if (!more)
 			wait_for_work(&h);

@@ -69,9 +69,8 @@ struct change {
 	struct pfs_view_write *w;
 	struct pfs_buf value; /* what was written */
 	struct pfs_bytes name, number;
-	int64_t expires; /* set_expires; and after a write: of the key */
+	int64_t expires; /* of the key: set_expires, write */
 	bool dir, replace;
-	bool whole; /* `value` is the whole string at found.key */
 	/* For the index, afterwards: what the key is now, and that of `target`. */
 	enum native_type now, target_now;
 };
@@ -169,6 +168,7 @@ static int write_string(struct native *v, redisContext *c, struct change *ch)
 	struct pfs_view_write *w = ch->w;
 	bool append = w->how == PFS_VIEW_APPEND;
 	redisReply *old = NULL, *r = NULL;
+	struct pfs_bytes value;
 	int err = check_there(w, ch->found.kind == NATIVE_IS_KEY);
 
 	if (!err && !append)
@@ -185,17 +185,21 @@ static int write_string(struct native *v, redisContext *c, struct change *ch)
 	else if (!err)
 		err = native_send(c, PFS_BYTES("SET"), ch->found.key, native_bytes(&ch->value),
 				  PFS_BYTES("KEEPTTL"));
+	/* Before it is done, for the thread may hear of it before we do. */
+	value = native_bytes(&ch->value);
+	ch->expires = ch->found.kind == NATIVE_IS_KEY ? ch->found.expires : 0;
+	native_tree_holds(v, ch->found.key, append ? NULL : &value, ch->expires);
 	if (!err)
 		err = finish(c, 1, &ch->sent, &r);
-	if (err)
+	if (err) {
+		native_tree_holds(v, ch->found.key, NULL, 0);
 		return err;
+	}
 	w->attr = (struct pfs_view_attr){
 		.mode = S_IFREG,
 		.size = append ? redis_number(r, 0) : ch->value.len,
-		.expires = ch->found.kind == NATIVE_IS_KEY ? ch->found.expires : 0,
+		.expires = ch->expires,
 	};
-	ch->whole = !append;
-	ch->expires = w->attr.expires;
 	ch->now = NATIVE_STRING;
 	freeReplyObject(r);
 	return 0;
@@ -415,15 +419,6 @@ static int write_change(struct native *v, redisContext *c, struct change *ch)
 	return write_string(v, c, ch);
 }
 
-/* The index, and what hearing of the change would be compared with. */
-static void note(struct native *v, const struct change *ch)
-{
-	struct pfs_bytes value = native_bytes(&ch->value);
-
-	native_tree_holds(v, ch->found.key, ch->whole ? &value : NULL, ch->expires);
-	native_tree_wrote(v, ch->found.key, ch->now);
-}
-
 int native_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w)
 {
 	struct native *v = native_of(view);
@@ -433,7 +428,7 @@ int native_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_w
 	if (!err)
 		err = do_change(v, &ch);
 	if (!err)
-		note(v, &ch);
+		native_tree_wrote(v, ch.found.key, ch.now);
 	change_release(&ch);
 	return err;
 }
@@ -536,7 +531,7 @@ int native_remove(struct pfs_view *view, struct pfs_bytes path, bool dir)
 		if (!err)
 			err = native_tree_keep_dirs(v, ch.found.sort);
 	} else if (!err) {
-		note(v, &ch);
+		native_tree_wrote(v, ch.found.key, ch.now);
 		/* An emptied directory stays one. */
 		if (!ch.now && ch.found.kind == NATIVE_IS_ELEMENT)
 			err = set_pending(v, ch.found.sort, ch.found.type);
@@ -882,7 +877,7 @@ int native_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_by
 	if (!err)
 		err = do_change(v, &ch);
 	if (!err && ch.fn == incr_change)
-		note(v, &ch);
+		native_tree_wrote(v, ch.found.key, ch.now);
 	else if (!err && ch.now)
 		err = set_pending(v, ch.found.sort, ch.now);
 	change_release(&ch);

@@ -287,7 +287,7 @@ static const char *ask(struct nv *t, const char *format, ...)
 	if (r->type == REDIS_REPLY_INTEGER)
 		snprintf(text, sizeof(text), "%lld", r->integer);
 	else
-		snprintf(text, sizeof(text), "%.*s", (int)r->len, r->str ? r->str : "(nil)");
+		snprintf(text, sizeof(text), "%s", r->str ? r->str : "(nil)");
 	freeReplyObject(r);
 	return text;
 }
