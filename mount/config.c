@@ -348,6 +348,7 @@ static int load_found(struct cfg *cfg, const char *system_file)
 static void fill_store(struct pfs_store_config *out, const struct cfg_store *store)
 {
 	const struct cfg_section *s = &store->s;
+	bool own = store->layout == PFS_LAYOUT_OWN;
 
 	*out = (struct pfs_store_config){
 		.name = s->name,
@@ -356,14 +357,14 @@ static void fill_store(struct pfs_store_config *out, const struct cfg_store *sto
 		.ns = store->ns,
 		.create = pfs_config_get(s, "create")->num,
 		.read_only = pfs_config_get(s, "read_only")->num,
-		.write_mode =
-			pfs_config_get(s, "write_mode")->num ? PFS_WRITE_QUEUED : PFS_WRITE_THROUGH,
+		.write_mode = own && pfs_config_get(s, "write_mode")->num ? PFS_WRITE_QUEUED
+									   : PFS_WRITE_THROUGH,
 		.queue_delay = pfs_config_get(s, "queue_delay")->num,
 		.max_write_queue_size = (unsigned)pfs_config_get(s, "max_write_queue_size")->num,
 		.commit_interval = pfs_config_get(s, "commit_interval")->num,
 		.retry_timeout = pfs_config_get(&store->backend->s, "retry_timeout")->num,
 		.attr_timeout = pfs_config_get(s, "attr_timeout")->num,
-		.ttl = pfs_config_get(s, "ttl")->num,
+		.ttl = own ? pfs_config_get(s, "ttl")->num : 0,
 		.ttl_refresh = pfs_config_get(s, "ttl_on_write")->num,
 		.file_mode = STORE_FILE_MODE,
 		.dir_mode = STORE_DIR_MODE,

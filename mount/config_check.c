@@ -388,6 +388,13 @@ static void layout_names(unsigned bits, struct pfs_buf *out)
 	pfs_buf_str(out, "");
 }
 
+/* Does the store's own section say so? What [defaults] says is for the stores that it fits. */
+static bool says(const struct cfg_store *store, const char *name)
+{
+	return pfs_config_get(&store->s, name)->given &&
+	       !strcmp(pfs_config_origin(&store->s, name).section, store->s.title);
+}
+
 /* Options of stores that show others' data, in a store that does not, or not such data. */
 static void check_view_options(struct cfg *cfg, const struct cfg_store *store)
 {
@@ -397,7 +404,7 @@ static void check_view_options(struct cfg *cfg, const struct cfg_store *store)
 	for (opt = pfs_view_options; opt->name; opt++) {
 		unsigned layouts = pfs_view_option_layouts(opt->name);
 
-		if (!pfs_config_get(&store->s, opt->name)->given || (layouts & store->layout))
+		if (!says(store, opt->name) || (layouts & store->layout))
 			continue;
 		names.len = 0;
 		layout_names(layouts, &names);
@@ -415,10 +422,12 @@ static void check_adopted(struct cfg *cfg, const struct cfg_store *store)
 	if (store->ns && !strcmp(store->ns, "*"))
 		fault_of(cfg, &store->s, "namespace",
 			 "'*' is for layout own; without a namespace all keys are shown");
-	if (pfs_config_get(&store->s, "write_mode")->num)
+	if (says(store, "write_mode") && pfs_config_get(&store->s, "write_mode")->num)
 		fault_of(cfg, &store->s, "write_mode",
 			 "'queued' is for layout own: what an application reads is written at once");
-	if (pfs_config_get(&store->s, "ttl")->str)
+	if (says(store, "layout") && store->layout == PFS_LAYOUT_TABLES)
+		fault_of(cfg, &store->s, "layout", "is for kind = kv; kind = sql has none");
+	if (says(store, "ttl"))
 		fault_of(cfg, &store->s, "ttl",
 			 "is for layout own; set user.persistfs.ttl on a file instead");
 }

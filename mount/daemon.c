@@ -80,6 +80,11 @@ static void print_mounted(const struct pfs_daemon_config *c)
 	if (i < fs->nstores)
 		printf(" and %zu more", fs->nstores - i);
 	printf(" at %s (configuration: %s)\n", c->mountpoint, c->config->source);
+	for (i = 0; i < fs->nstores; i++)
+		if (fs->stores[i].backend->host)
+			printf("  %s/ is another application's data on '%s', %s\n",
+			       fs->stores[i].name, fs->stores[i].backend_name,
+			       fs->stores[i].read_only ? "read-only" : "and can be written to");
 	fflush(stdout);
 }
 

@@ -192,7 +192,7 @@ static bool check_value(struct reader *r, char *value)
 /* text: a line `key = value`. */
 static bool check_key(struct reader *r, char *text)
 {
-	char *eq = strchr(text, '='), *colon = strchr(text, ':');
+	char *eq = strchr(text, '='), *colon = strchr(text, ':'), *comment = trailing_comment(text);
 	size_t len;
 
 	if (!eq) {
@@ -207,6 +207,12 @@ static bool check_key(struct reader *r, char *text)
 	}
 	for (len = (size_t)(eq - text); len && strchr(BLANKS, text[len - 1]);)
 		len--;
+	if (comment && comment < eq) {
+		pfs_faults_at(r->faults, r->line,
+			      "' ;' in a key: a comment has a line of its own, and a line is "
+			      "'key = value'");
+		return false;
+	}
 	if (!len) {
 		pfs_faults_at(r->faults, r->line, "no key before the '='");
 		return false;

@@ -97,11 +97,25 @@ static void vault_place(const struct pfs_option_set *set, struct pfs_buf *out)
 		pfs_buf_str(out, at ? at + 1 : url + strcspn(url, "/"));
 }
 
+static int vault_adopt(struct pfs_backend *host, enum pfs_layout layout, const char *name,
+		       const struct pfs_option_set *store, struct pfs_backend **out,
+		       struct pfs_msg *msg)
+{
+	int err = vault_create(name, host->set, out, msg);
+
+	(void)layout;
+	(void)store;
+	if (!err)
+		(*out)->host = host;
+	return err;
+}
+
 static const struct pfs_engine file_engine = {
 	.spec_version = PFS_SPEC_VERSION,
 	.name = "file",
 	.help = "a file",
 	.kinds = PFS_KIND_KV,
+	.layouts = PFS_LAYOUT_OWN,
 	.capabilities = PFS_CAP_NAMESPACES,
 	.options = file_options,
 	.create = file_create,
@@ -113,6 +127,7 @@ static const struct pfs_engine ram_engine = {
 	.name = "ram",
 	.help = "memory",
 	.kinds = PFS_KIND_KV,
+	.layouts = PFS_LAYOUT_OWN,
 	.create = ram_create,
 };
 
@@ -121,6 +136,8 @@ static const struct pfs_engine vault_engine = {
 	.name = "vault",
 	.help = "a server",
 	.kinds = PFS_KIND_KV | PFS_KIND_SQL,
+	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_PLAIN | PFS_LAYOUT_TABLES,
+	.adopt = vault_adopt,
 	.capabilities = PFS_CAP_NAMESPACES | PFS_CAP_EXPIRY,
 	.options = vault_options,
 	.create = vault_create,

@@ -84,7 +84,7 @@ static void every_value_can_be_given(void **state)
 	struct pfs_config *c = cfgtest_load(
 		VAULT "connect = lazy\npool_size = 1\nmax_overflow = 0\ntimeout = 250ms\n"
 		      "retry_timeout = 0\nurl = tcp://host:1\n"
-		      "[store:a b/c]\nbackend = v\nnamespace = n\nlayout = own\nkind = sql\n"
+		      "[store:a b/c]\nbackend = v\nnamespace = n\nlayout = own\nkind = kv\n"
 		      "read_only = yes\ncreate = yes\nwrite_mode = queued\nqueue_delay = 20ms\n"
 		      "max_write_queue_size = 7\ncommit_interval = 2s\nattr_timeout = 0\nttl = 1d\n"
 		      "[mount]\ndirty_limit = 1G\nlog = stderr\nlog_format = json\n");
@@ -117,8 +117,8 @@ static void defaults_hold_for_stores_that_do_not_say_otherwise(void **state)
 {
 	struct pfs_config *c =
 		cfgtest_load(RAM VAULT "[store:a]\n[store:b]\nwrite_mode = through\nbackend = r\n"
-				       "kind = kv\n[defaults]\nbackend = v\nwrite_mode = queued\n"
-				       "kind = sql\ncommit_interval = 3s\n");
+				       "[defaults]\nbackend = v\nwrite_mode = queued\n"
+				       "commit_interval = 3s\n");
 
 	(void)state;
 	assert_string_equal(cfgtest_store(c, "a")->backend_name, "v");
@@ -127,6 +127,27 @@ static void defaults_hold_for_stores_that_do_not_say_otherwise(void **state)
 	assert_string_equal(cfgtest_store(c, "b")->backend_name, "r");
 	assert_int_equal(cfgtest_store(c, "b")->write_mode, PFS_WRITE_THROUGH);
 	assert_true(cfgtest_store(c, "b")->commit_interval == 3 * NSEC_PER_SEC);
+	pfs_config_free(c);
+}
+
+static void others_data_is_shown_by_a_backend_of_its_own_and_read_only(void **state)
+{
+	struct pfs_config *c = cfgtest_load(
+		VAULT "[defaults]\nwrite_mode = queued\nttl = 1h\nscratch = refuse\n[store:own]\n"
+		      "[store:t]\nkind = sql\n[store:p]\nlayout = plain\nread_only = no\n");
+
+	(void)state;
+	assert_int_equal(c->fs.nbackends, 3);
+	assert_null(cfgtest_store(c, "own")->backend->host);
+	assert_true(cfgtest_store(c, "own")->backend->own);
+	assert_ptr_equal(cfgtest_store(c, "t")->backend->host, cfgtest_store(c, "own")->backend);
+	assert_true(cfgtest_store(c, "t")->read_only);
+	assert_false(cfgtest_store(c, "p")->read_only);
+	assert_int_equal(cfgtest_store(c, "p")->write_mode, PFS_WRITE_THROUGH);
+	assert_int_equal(cfgtest_store(c, "p")->ttl, 0);
+	pfs_config_free(c);
+	c = cfgtest_load(VAULT "[store:t]\nkind = sql\n");
+	assert_false(cfgtest_store(c, "t")->backend->host->own);
 	pfs_config_free(c);
 }
 
@@ -254,7 +275,7 @@ static void a_real_configuration_with_many_stores_loads(void **state)
 	setenv("PFS_TEST_PASSWORD", "hunter2", 1);
 	c = cfgtest_load(ini);
 	assert_int_equal(c->fs.nstores, 10);
-	assert_int_equal(c->fs.nbackends, 3);
+	assert_int_equal(c->fs.nbackends, 4); /* one shows the tables */
 	for (i = 0; i < c->fs.nstores; i++)
 		assert_int_equal(c->fs.stores[i].commit_interval, 500000000);
 	assert_string_equal(cfgtest_store(c, "agents/sessions")->ns, "sess");
@@ -302,8 +323,9 @@ static void the_effective_configuration_can_be_loaded_again(void **state)
 	setenv("PFS_TEST_DIR", "/else", 1);
 	c = cfgtest_load(
 		"[backend:f]\ntype = file\npath = ${env.PFS_TEST_DIR}/x\n" VAULT
-		"[defaults]\nbackend = f\n[store:a/b]\n[store:c]\nbackend = v\nkind = sql\n"
-		"namespace = *\nttl = 1h\n[store:ro]\nread_only = yes\n");
+		"[defaults]\nbackend = f\nfile_mode = 0640\n[store:a/b]\n[store:c]\nbackend = v\n"
+		"namespace = *\nttl = 1h\n[store:t]\nbackend = v\nlayout = plain\ntable = x\n"
+		"[store:ro]\nread_only = yes\n");
 	first = strdup(strchr(c->text.data, '\n'));
 	again = cfgtest_load(c->text.data);
 	second = strdup(strchr(again->text.data, '\n'));
@@ -846,6 +868,7 @@ int main(void)
 		cmocka_unit_test(every_value_has_its_documented_default),
 		cmocka_unit_test(every_value_can_be_given),
 		cmocka_unit_test(defaults_hold_for_stores_that_do_not_say_otherwise),
+		cmocka_unit_test(others_data_is_shown_by_a_backend_of_its_own_and_read_only),
 		cmocka_unit_test(the_backend_may_be_left_out_when_there_is_one_or_one_is_default),
 		cmocka_unit_test(a_read_only_store_does_not_make_its_namespace_unless_told),
 		cmocka_unit_test(the_namespace_of_a_nested_store_has_dots_for_slashes),

@@ -19,7 +19,9 @@
 
 #define STORE_KEYS                                                                                 \
 	"namespace, backend, layout, kind, read_only, create, write_mode, queue_delay, "           \
-	"max_write_queue_size, commit_interval, attr_timeout, ttl, ttl_on_write"
+	"max_write_queue_size, commit_interval, attr_timeout, ttl, ttl_on_write, preset, table, "  \
+	"key_column, value_column, namespace_column, namespace_separator, expires_column, "        \
+	"mtime_column, prefix, separator, final_newline, ... (27 in all)"
 #define COMMON_KEYS "type, connect, pool_size, max_overflow, timeout, retry_timeout, lock_timeout"
 
 /* ---- sections -------------------------------------------------------------------------------- */
@@ -389,15 +391,45 @@ static void a_kind_that_the_backend_lacks_names_the_backends_that_have_it(void *
 		"do: none");
 }
 
-static void a_layout_that_is_not_there_yet_names_what_is(void **state)
+static void a_layout_that_the_backend_lacks_names_what_is(void **state)
 {
 	(void)state;
 	cfgtest_faults(RAM "[store:a]\nlayout = plain\n",
-		       "F:4: [store:a] layout: backend 'r' (type ram) does not offer 'plain' yet; "
+		       "F:4: [store:a] layout: backend 'r' (type ram) does not offer 'plain'; "
 		       "available: own");
 	cfgtest_faults(RAM "[defaults]\nlayout = native\n[store:a]\n",
-		       "F:4: [store:a] layout: backend 'r' (type ram) does not offer 'native' yet; "
+		       "F:4: [store:a] layout: backend 'r' (type ram) does not offer 'native'; "
 		       "available: own");
+}
+
+static void options_of_others_data_are_refused_where_they_mean_nothing(void **state)
+{
+	(void)state;
+	cfgtest_faults(RAM "[store:a]\ntable = t\nscratch = refuse\n",
+		       "F:4: [store:a] table: is not for this layout; it is for: plain",
+		       "F:5: [store:a] scratch: is not for this layout; it is for: plain, native, and "
+		       "kind = sql");
+	cfgtest_faults(VAULT "[store:a]\nkind = sql\nkey_column = k\nlayout = plain\n",
+		       "F:5: [store:a] key_column: is not for this layout; it is for: plain",
+		       "F:6: [store:a] layout: is for kind = kv; kind = sql has none");
+	cfgtest_faults(VAULT "[store:a]\nlayout = plain\nfile_mode = rw-r--r--\ndir_mode = 1777\n",
+		       "F:5: [store:a] file_mode: impossible value 'rw-r--r--'; it must be permissions "
+		       "in octal from 0000 to 0777, such as 0640",
+		       "F:6: [store:a] dir_mode: impossible value '1777'; it must be permissions in "
+		       "octal from 0000 to 0777, such as 0640");
+}
+
+static void what_others_data_has_no_place_for_is_refused(void **state)
+{
+	(void)state;
+	cfgtest_faults(VAULT "[store:a]\nlayout = plain\nnamespace = *\nwrite_mode = queued\n"
+			     "ttl = 1h\n",
+		       "F:5: [store:a] namespace: '*' is for layout own; without a namespace all keys "
+		       "are shown",
+		       "F:6: [store:a] write_mode: 'queued' is for layout own: what an application "
+		       "reads is written at once",
+		       "F:7: [store:a] ttl: is for layout own; set user.persistfs.ttl on a file "
+		       "instead");
 }
 
 static void a_ttl_where_keys_cannot_expire_names_the_types_that_can(void **state)
@@ -427,7 +459,9 @@ static void defaults_have_the_keys_of_a_store_but_no_namespace(void **state)
 		RAM "[defaults]\nnamespace = n\nread_only = 3\n[store:a]\n",
 		"F:4: [defaults] namespace: unknown key; available: backend, layout, kind, "
 		"read_only, create, write_mode, queue_delay, max_write_queue_size, "
-		"commit_interval, attr_timeout, ttl, ttl_on_write",
+		"commit_interval, attr_timeout, ttl, ttl_on_write, preset, table, key_column, "
+		"value_column, namespace_column, namespace_separator, expires_column, "
+		"mtime_column, prefix, separator, final_newline, scratch, ... (26 in all)",
 		"F:5: [defaults] read_only: impossible value '3'; it must be one of: yes, no");
 }
 
@@ -742,7 +776,9 @@ int main(void)
 		cmocka_unit_test(two_backends_that_lead_to_one_file_count_as_one),
 		cmocka_unit_test(two_backends_that_lead_to_one_database_count_as_one),
 		cmocka_unit_test(a_kind_that_the_backend_lacks_names_the_backends_that_have_it),
-		cmocka_unit_test(a_layout_that_is_not_there_yet_names_what_is),
+		cmocka_unit_test(a_layout_that_the_backend_lacks_names_what_is),
+		cmocka_unit_test(options_of_others_data_are_refused_where_they_mean_nothing),
+		cmocka_unit_test(what_others_data_has_no_place_for_is_refused),
 		cmocka_unit_test(a_ttl_where_keys_cannot_expire_names_the_types_that_can),
 		cmocka_unit_test(all_namespaces_of_a_backend_that_has_one_names_the_types_that_can),
 		cmocka_unit_test(defaults_have_the_keys_of_a_store_but_no_namespace),

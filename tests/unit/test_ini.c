@@ -221,6 +221,14 @@ static void a_comment_behind_a_value_is_refused_rather_than_cut_off(void **state
 	}
 }
 
+static void a_comment_inside_a_key_is_refused(void **state)
+{
+	(void)state;
+	expect_faults("[s]\nkey ;= value\nother ; was = 1\n",
+		      "F:2: ' ;' in a key: a comment has a line of its own, and a line is 'key = value'",
+		      "F:3: ' ;' in a key: a comment has a line of its own, and a line is 'key = value'");
+}
+
 static void a_comment_inside_a_section_name_is_refused(void **state)
 {
 	(void)state;
@@ -342,7 +350,9 @@ static void check_nothing_is_silent(const char *text, size_t len)
 	parse_bytes(text, len);
 	for (i = 0; i < ini.nsections; i++)
 		told += 1 + ini.sections[i].nkeys;
-	for (p = text, end = text + len; p < end; p = stop + 1) {
+	end = text + len;
+	p = len >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? text + 3 : text; /* a byte order mark */
+	for (; p < end; p = stop + 1) {
 		stop = memchr(p, '\n', (size_t)(end - p));
 		if (!stop)
 			stop = end;
@@ -433,6 +443,7 @@ int main(void)
 		cmocka_unit_test(a_section_name_is_never_cut),
 		cmocka_unit_test(a_key_is_never_cut),
 		cmocka_unit_test(a_comment_behind_a_value_is_refused_rather_than_cut_off),
+		cmocka_unit_test(a_comment_inside_a_key_is_refused),
 		cmocka_unit_test(a_comment_inside_a_section_name_is_refused),
 		cmocka_unit_test(quotes_around_a_value_are_refused),
 		cmocka_unit_test(an_indented_line_is_not_joined_to_the_one_above),
