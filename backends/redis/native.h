@@ -71,6 +71,7 @@ struct native_tree {
 	pthread_cond_t changed;
 	struct native_index keys;    /* without the prefix, in sorting form; the type */
 	struct native_index pending; /* the same of directories that are nobody's yet */
+	struct native_later *later;  /* when those will expire that are to */
 	bool complete;		     /* `keys` has all */
 	bool broken;		     /* there was no memory for one */
 	uint32_t marks[NATIVE_MARKS]; /* by hash: how often a key was written here */
@@ -97,9 +98,14 @@ uint32_t *native_tree_mark(struct native_tree *t, struct pfs_bytes key);
 struct native_written *native_tree_written(struct native_tree *t, struct pfs_bytes key);
 /*
  * Is there anything below the directory of this sorting form? Pending directories count. The tree's
- * lock is held.
+ * lock is held, also for the next ones.
  */
+bool native_tree_has_below(const struct native_tree *t, struct pfs_bytes sort);
+/* Or is it a directory of keys although there is nothing? */
 bool native_tree_is_dir(const struct native_tree *t, struct pfs_bytes sort);
+/* When the key that a pending directory will be expires; 0: never. */
+int64_t native_tree_expires(struct native_tree *t, struct pfs_bytes sort);
+int native_tree_set_expires(struct native_tree *t, struct pfs_bytes sort, int64_t expires);
 /* Wait until all keys are known. -EAGAIN or -EHOSTDOWN with the error text. The lock is held. */
 int native_tree_wait(struct native *v);
 /* The key of this path was removed here: directories that were there only for it stay. */
@@ -141,7 +147,7 @@ struct native_found {
 	bool room;	/* NOTHING: its directory is one of keys */
 	bool missing;	/* ELEMENT: the key itself is not there yet */
 	uint64_t size;	/* KEY: of a string */
-	int64_t expires; /* KEY */
+	int64_t expires; /* KEY, PENDING; ELEMENT of a missing key: when that will */
 	/* Borrowed from the place: KEY, ELEMENT: the key; and its sorting form. */
 	struct pfs_bytes key, sort, element;
 };

@@ -269,6 +269,7 @@ static int stat_now(struct native *v, redisContext *c, void *arg)
 	case NATIVE_IS_DIR:
 	case NATIVE_IS_PENDING:
 		q->attr.mode = S_IFDIR;
+		q->attr.expires = q->found.expires;
 		return 0;
 	case NATIVE_IS_ELEMENT:
 		return stat_element(c, q);
@@ -486,7 +487,7 @@ int native_xattr_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_b
 	/* A file is a string, unless it is told otherwise; the root is what it is. */
 	if (!err && path.len && t.name.len && t.found.type != NATIVE_STRING)
 		pfs_buf_add(out, "type", 5);
-	if (!err && t.found.kind == NATIVE_IS_KEY && t.found.expires)
+	if (!err && t.found.kind != NATIVE_IS_ELEMENT && t.found.expires)
 		pfs_buf_add(out, "expires", 8);
 	pfs_buf_release(&t.name);
 	return err;

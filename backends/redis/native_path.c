@@ -245,7 +245,9 @@ void native_place_release(struct native_place *p)
 /* What the index says of a place. */
 struct known {
 	bool complete, shown;
-	bool dir, dir_dir;	      /* something is below the path, and below its directory */
+	bool dir, dir_dir;	      /* the path, and its directory, are directories of keys */
+	bool below;		      /* something is below the path */
+	int64_t expires, dir_expires; /* of what is pending */
 	enum native_type pending, dir_pending;
 	bool stream_named; /* there is a key with the name that the stream of this key would have */
 };
@@ -261,6 +263,9 @@ static void look_at_tree(struct native *v, const struct native_place *p, struct 
 	k->pending = p->is_key ? native_index_find(&t->pending, native_bytes(&p->sort)) : 0;
 	k->dir_dir = native_tree_is_dir(t, native_bytes(&p->dir_sort));
 	k->dir_pending = native_index_find(&t->pending, native_bytes(&p->dir_sort));
+	k->below = k->dir && native_tree_has_below(t, native_bytes(&p->sort));
+	k->expires = k->pending ? native_tree_expires(t, native_bytes(&p->sort)) : 0;
+	k->dir_expires = k->dir_pending ? native_tree_expires(t, native_bytes(&p->dir_sort)) : 0;
 	pfs_buf_add(&named, p->sort.data, p->sort.len);
 	pfs_buf_add(&named, STREAM_END.p, STREAM_END.len);
 	k->stream_named = p->is_key && !named.failed &&
@@ -382,7 +387,7 @@ static bool in_elements(const struct native_place *p, const struct known *k, enu
 	return p->is_element && native_has_elements(type) && (p->dir_own || !k->dir_dir);
 }
 
-static bool decide(const struct native_place *p, const struct known *k, const struct told *t,
+static bool decide(const struct native_place *p, struct known *k, const struct told *t,
 		   struct native_found *f)
 {
 	enum native_type into = k->dir_pending;
@@ -391,7 +396,10 @@ static bool decide(const struct native_place *p, const struct known *k, const st
 	f->sort = native_bytes(&p->sort);
 	f->element = native_bytes(&p->element);
 	if (p->own_value ? !k->dir : k->dir) {
-		f->kind = p->own_value ? NATIVE_IS_NOTHING : NATIVE_IS_DIR;
+		f->kind = p->own_value			? NATIVE_IS_NOTHING
+			  : k->below || t->type != NATIVE_NONE ? NATIVE_IS_DIR
+							: NATIVE_IS_PENDING;
+		f->type = p->own_value ? NATIVE_NONE : NATIVE_KEYS;
 		return !p->own_value || k->complete;
 	}
 	if (t->type && k->shown &&
@@ -403,6 +411,7 @@ static bool decide(const struct native_place *p, const struct known *k, const st
 		f->kind = NATIVE_IS_ELEMENT;
 		f->missing = !t->dir_type;
 		f->type = f->missing ? into : t->dir_type;
+		f->expires = f->missing ? k->dir_expires : 0;
 		f->key = native_bytes(&p->dir_key);
 		f->sort = native_bytes(&p->dir_sort);
 		return true;
@@ -415,8 +424,11 @@ static bool decide(const struct native_place *p, const struct known *k, const st
 		f->sort = native_bytes(&p->stream_sort);
 		return true;
 	}
+	if (p->own_value && k->pending == NATIVE_KEYS)
+		k->pending = NATIVE_NONE; /* it is the directory that is pending */
 	f->kind = k->pending ? NATIVE_IS_PENDING : NATIVE_IS_NOTHING;
 	f->type = k->pending;
+	f->expires = k->expires;
 	f->room = p->is_key && k->shown && !t->type && !p->dir_own &&
 		  (p->own_value || p->top || k->dir_dir || into == NATIVE_KEYS);
 	return k->complete || k->pending;

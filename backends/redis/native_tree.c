@@ -76,7 +76,7 @@ bool native_shown(const struct native *v, struct pfs_bytes key)
 
 /* ---- what is there -------------------------------------------------------------------------- */
 
-bool native_tree_is_dir(const struct native_tree *t, struct pfs_bytes sort)
+bool native_tree_has_below(const struct native_tree *t, struct pfs_bytes sort)
 {
 	struct pfs_buf below = {0};
 	bool is;
@@ -87,6 +87,60 @@ bool native_tree_is_dir(const struct native_tree *t, struct pfs_bytes sort)
 			       native_index_begins(&t->pending, native_bytes(&below)));
 	pfs_buf_release(&below);
 	return is;
+}
+
+bool native_tree_is_dir(const struct native_tree *t, struct pfs_bytes sort)
+{
+	return native_tree_has_below(t, sort) ||
+	       native_index_find(&t->pending, sort) == NATIVE_KEYS;
+}
+
+/* ---- when what is nobody's yet will expire -------------------------------------------------- */
+
+struct native_later {
+	struct native_later *next;
+	int64_t expires;
+	size_t len;
+	char sort[];
+};
+
+static struct native_later **later_slot(struct native_tree *t, struct pfs_bytes sort)
+{
+	struct native_later **slot = &t->later;
+
+	while (*slot && !pfs_bytes_eq((struct pfs_bytes){(*slot)->sort, (*slot)->len}, sort))
+		slot = &(*slot)->next;
+	return slot;
+}
+
+int64_t native_tree_expires(struct native_tree *t, struct pfs_bytes sort)
+{
+	struct native_later *later = *later_slot(t, sort);
+
+	return later ? later->expires : 0;
+}
+
+int native_tree_set_expires(struct native_tree *t, struct pfs_bytes sort, int64_t expires)
+{
+	struct native_later **slot = later_slot(t, sort), *later = *slot;
+
+	if (later && !expires) {
+		*slot = later->next;
+		free(later);
+		return 0;
+	}
+	if (!later && expires) {
+		later = calloc(1, sizeof(*later) + sort.len);
+		if (!later)
+			return -ENOMEM;
+		later->len = sort.len;
+		if (sort.len)
+			memcpy(later->sort, sort.p, sort.len);
+		*slot = later;
+	}
+	if (later)
+		later->expires = expires;
+	return 0;
 }
 
 int native_tree_wait(struct native *v)
@@ -202,8 +256,14 @@ void native_tree_release(struct native_tree *t)
 {
 	size_t i;
 
+	struct native_later *later;
+
 	native_index_release(&t->keys);
 	native_index_release(&t->pending);
+	while ((later = t->later)) {
+		t->later = later->next;
+		free(later);
+	}
 	for (i = 0; i < t->nhidden; i++)
 		free(t->hidden[i].p);
 	free(t->hidden);

@@ -277,6 +277,16 @@ static int put_in_list(redisContext *c, struct change *ch, uint64_t length, bool
 	return native_send(c, PFS_BYTES("LSET"), f->key, pfs_bytes_str(text), value);
 }
 
+static int send_expires(redisContext *c, struct pfs_bytes key, int64_t expires)
+{
+	char text[24];
+
+	if (!expires)
+		return native_send(c, PFS_BYTES("PERSIST"), key);
+	snprintf(text, sizeof(text), "%lld", (long long)((expires + 999999) / 1000000));
+	return native_send(c, PFS_BYTES("PEXPIREAT"), key, pfs_bytes_str(text));
+}
+
 static bool grows_list(const struct native_found *f)
 {
 	return f->type == NATIVE_LIST && (pfs_bytes_eq(f->element, NATIVE_TAIL) ||
@@ -312,10 +322,13 @@ static int write_element(struct native *v, redisContext *c, struct change *ch)
 		err = list ? put_in_list(c, ch, length, old != NULL)
 			   : put_element(c, f, &ch->value);
 	freeReplyObject(old);
-	if (!err && !list)
-		err = native_element_send(c, f->type, f->key, f->element);
 	if (!err)
-		err = finish(c, list ? 1 : 2, &ch->sent, &r);
+		err = grows ? native_send(c, PFS_BYTES("LLEN"), f->key)
+			    : native_element_send(c, f->type, f->key, f->element);
+	if (!err && f->expires)
+		err = send_expires(c, f->key, f->expires);
+	if (!err)
+		err = finish(c, f->expires ? 3 : 2, &ch->sent, &r);
 	if (err)
 		return err;
 	if (f->type == NATIVE_ZSET && r->elements > 1 && r->element[1]->str) {
@@ -429,6 +442,11 @@ int native_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_w
 		err = do_change(v, &ch);
 	if (!err)
 		native_tree_wrote(v, ch.found.key, ch.now);
+	if (!err && ch.found.missing) {
+		pthread_mutex_lock(&v->tree.lock);
+		native_tree_set_expires(&v->tree, ch.found.sort, 0);
+		pthread_mutex_unlock(&v->tree.lock);
+	}
 	change_release(&ch);
 	return err;
 }
@@ -512,8 +530,8 @@ static int set_pending(struct native *v, struct pfs_bytes sort, enum native_type
 	pthread_mutex_lock(&v->tree.lock);
 	if (type)
 		err = native_index_put(&v->tree.pending, sort, (unsigned char)type, &old);
-	else
-		native_index_remove(&v->tree.pending, sort);
+	else if (native_index_remove(&v->tree.pending, sort))
+		native_tree_set_expires(&v->tree, sort, 0);
 	pthread_mutex_unlock(&v->tree.lock);
 	return err;
 }
@@ -752,21 +770,19 @@ int native_rename(struct pfs_view *view, struct pfs_bytes from, struct pfs_bytes
 static int expires_change(struct native *v, redisContext *c, struct change *ch)
 {
 	redisReply *r = NULL;
-	char text[24];
 	int err = native_find(v, c, &ch->place, true, &ch->found);
 
 	if (err)
 		return err;
 	if (ch->found.kind == NATIVE_IS_NOTHING)
 		return -ENOENT;
+	if (ch->found.kind == NATIVE_IS_PENDING && ch->found.type != NATIVE_KEYS)
+		return 0; /* with its first element */
 	if (ch->found.kind != NATIVE_IS_KEY)
 		return refuse(-EOPNOTSUPP, "only keys expire");
-	snprintf(text, sizeof(text), "%lld", (long long)((ch->expires + 999999) / 1000000));
 	err = begin(c);
-	if (!err && ch->expires)
-		err = native_send(c, PFS_BYTES("PEXPIREAT"), ch->found.key, pfs_bytes_str(text));
-	else if (!err)
-		err = native_send(c, PFS_BYTES("PERSIST"), ch->found.key);
+	if (!err)
+		err = send_expires(c, ch->found.key, ch->expires);
 	if (!err)
 		err = finish(c, 1, &ch->sent, &r);
 	freeReplyObject(r);
@@ -781,8 +797,13 @@ int native_set_expires(struct pfs_view *view, struct pfs_bytes path, int64_t exp
 
 	if (!err)
 		err = do_change(v, &ch);
-	if (!err)
+	if (!err && ch.found.kind == NATIVE_IS_PENDING) {
+		pthread_mutex_lock(&v->tree.lock);
+		err = native_tree_set_expires(&v->tree, ch.found.sort, expires);
+		pthread_mutex_unlock(&v->tree.lock);
+	} else if (!err) {
 		native_watch_look(v, ch.found.key);
+	}
 	change_release(&ch);
 	return err;
 }
