@@ -473,6 +473,37 @@ static ssize_t give(const char *text, void *buf, size_t len)
 	return (ssize_t)n;
 }
 
+/* Of a scratch file. The lock is held. */
+static ssize_t give_kept(const struct adopt_node *node, struct pfs_bytes wanted, void *buf, size_t len)
+{
+	struct pfs_bytes name, value;
+	size_t at = 0;
+
+	while (adopt_kept_xattr(node, &at, &name, &value)) {
+		if (!pfs_bytes_eq(name, wanted))
+			continue;
+		if (len && value.len > len)
+			return -ERANGE;
+		if (len)
+			memcpy(buf, value.p, value.len);
+		return (ssize_t)value.len;
+	}
+	return -ENODATA;
+}
+
+static void list_kept(const struct adopt_node *node, struct pfs_buf *out)
+{
+	struct pfs_bytes name, value;
+	size_t at = 0;
+
+	while (adopt_kept_xattr(node, &at, &name, &value)) {
+		pfs_buf_str(out, PREFIX);
+		pfs_buf_add(out, name.p, name.len + 1);
+	}
+	if (node->expires)
+		pfs_buf_add(out, PREFIX "expires", sizeof(PREFIX "expires"));
+}
+
 static ssize_t ad_xattr_get(struct pfs_store *s, uint64_t id, struct pfs_bytes name, void *buf,
 			    size_t len)
 {
@@ -492,7 +523,7 @@ static ssize_t ad_xattr_get(struct pfs_store *s, uint64_t id, struct pfs_bytes n
 		n = give(node->error, buf, len);
 		done = true;
 	} else {
-		n = done ? -ENODATA : adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
+		n = done ? give_kept(node, name, buf, len) : adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
 		done |= n != 0;
 	}
 	pthread_mutex_unlock(&a->lock);
@@ -537,6 +568,8 @@ static int ad_xattr_list(struct pfs_store *s, uint64_t id, struct pfs_buf *out)
 		return -ENOENT;
 	pthread_mutex_lock(&a->lock);
 	err = done ? 0 : adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
+	if (done)
+		list_kept(node, out);
 	pthread_mutex_unlock(&a->lock);
 	if (!err && !done && a->view->ops->xattr_list)
 		err = list_names(a, &path, out);

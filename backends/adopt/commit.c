@@ -105,6 +105,9 @@ static void set_text(struct adopt *a, struct adopt_node *node, struct pfs_buf *t
 static void is_key(struct adopt *a, struct adopt_node *node, const struct pfs_view_attr *told)
 {
 	adopt_text_clear(a, &node->text);
+	pfs_buf_release(&node->xattrs);
+	node->xattrs = (struct pfs_buf){0};
+	node->expires = 0;
 	node->over = false;
 	node->mode = S_IFREG;
 	node->uid = a->uid;
@@ -664,6 +667,8 @@ static void set_memory(struct adopt_node *node, const struct pfs_set *set)
 		node->gid = set->gid;
 	if (set->mask & PFS_SET_MTIME)
 		node->mtime = set->mtime;
+	if (set->mask & PFS_SET_EXPIRES)
+		node->expires = set->expires;
 	node->version++;
 }
 
@@ -711,7 +716,8 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 		return -ENOENT;
 	pthread_mutex_lock(&a->lock);
 	memory = in_memory(node);
-	if (memory && (m->set.mask & PFS_SET_EXPIRES)) {
+	if (memory && (m->set.mask & PFS_SET_EXPIRES) &&
+	    (node->state != ADOPT_SCRATCH || !a->view->ops->set_expires)) {
 		err = -EOPNOTSUPP;
 	} else if (memory) {
 		set_memory(node, &m->set);
@@ -731,6 +737,78 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 	return err;
 }
 
+/* Room for what is set on a scratch file. */
+#define KEPT_XATTRS_MAX PFS_XATTR_SIZE_MAX
+
+/* The attributes of a scratch file are for the key that it will be: copying tools set them before. */
+static int keep_xattr(struct adopt *a, struct adopt_node *node, struct pfs_bytes name,
+		      struct pfs_bytes value, struct pfs_attr *out)
+{
+	struct pfs_buf kept = {0};
+	struct pfs_bytes other, its;
+	uint32_t len = (uint32_t)value.len;
+	size_t at = 0;
+	int err = 0;
+
+	pthread_mutex_lock(&a->lock);
+	while (adopt_kept_xattr(node, &at, &other, &its)) {
+		uint32_t n = (uint32_t)its.len;
+
+		if (pfs_bytes_eq(other, name))
+			continue;
+		pfs_buf_add(&kept, other.p, other.len + 1);
+		pfs_buf_add(&kept, &n, sizeof(n));
+		pfs_buf_add(&kept, its.p, its.len);
+	}
+	if (value.p) {
+		pfs_buf_add(&kept, name.p, name.len);
+		pfs_buf_add(&kept, "", 1);
+		pfs_buf_add(&kept, &len, sizeof(len));
+		pfs_buf_add(&kept, value.p, value.len);
+	}
+	if (kept.failed)
+		err = -ENOMEM;
+	else if (kept.len > KEPT_XATTRS_MAX)
+		err = -ENOSPC;
+	if (!err) {
+		pfs_buf_release(&node->xattrs);
+		node->xattrs = kept;
+		node->version++;
+		adopt_attr(a, node, out);
+	} else {
+		pfs_buf_release(&kept);
+	}
+	pthread_mutex_unlock(&a->lock);
+	return err;
+}
+
+/* A scratch file has become the key at `path`: so has what was set on it. */
+static int give_kept(struct adopt *a, struct adopt_node *node, const struct pfs_buf *path,
+		     struct pfs_view_attr *told)
+{
+	const struct pfs_view_ops *ops = a->view->ops;
+	struct adopt_node copy = {0};
+	struct pfs_bytes name, value;
+	size_t at = 0;
+	int err = 0;
+
+	pthread_mutex_lock(&a->lock);
+	copy.expires = node->expires;
+	pfs_buf_add(&copy.xattrs, node->xattrs.data, node->xattrs.len);
+	pthread_mutex_unlock(&a->lock);
+	if (copy.xattrs.failed)
+		err = -ENOMEM;
+	while (!err && adopt_kept_xattr(&copy, &at, &name, &value))
+		err = ops->xattr_set(a->view, bytes_of(path), name, value, told);
+	if (!err && copy.expires) {
+		err = ops->set_expires(a->view, bytes_of(path), copy.expires);
+		if (!err)
+			err = ops->stat(a->view, bytes_of(path), told);
+	}
+	pfs_buf_release(&copy.xattrs);
+	return err;
+}
+
 static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 {
 	static const char prefix[] = "user.persistfs.";
@@ -742,7 +820,8 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 
 	if (!node)
 		return -ENOENT;
-	if (!a->view->ops->xattr_set || in_memory(node) || name.len < sizeof(prefix) ||
+	if (!a->view->ops->xattr_set ||
+	    (in_memory(node) && node->state != ADOPT_SCRATCH) || name.len < sizeof(prefix) ||
 	    memcmp(name.p, prefix, sizeof(prefix) - 1) != 0) {
 		err = -EOPNOTSUPP;
 		goto out;
@@ -754,6 +833,10 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 				 : PFS_BYTES("");
 	if (m->op == PFS_OP_SETXATTR && !value.p)
 		value.p = "";
+	if (node->state == ADOPT_SCRATCH) {
+		err = keep_xattr(a, node, name, value, &m->attr);
+		goto out;
+	}
 	err = path_of(a, node, (struct pfs_bytes){NULL, 0}, &path);
 	if (!err)
 		err = a->view->ops->xattr_set(a->view, bytes_of(&path), name, value, &told);
@@ -936,6 +1019,8 @@ static int scratch_to_key(struct renaming *r)
 	w.data = bytes_of(&text);
 	err = text.failed ? -ENOMEM : a->view->ops->write(a->view, bytes_of(&r->to), &w);
 	pfs_buf_release(&text);
+	if (!err)
+		err = give_kept(a, r->node, &r->to, &w.attr);
 	/* The key that the scratch file was has moved on with it. */
 	if (!err && kept && !home)
 		err = remove_kept(a, r->node);

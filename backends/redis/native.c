@@ -164,6 +164,10 @@ static int read_options(struct native *v, const struct pfs_option_set *store, st
 	const struct pfs_option_value *separator = pfs_option_get(store, "separator");
 	const char *prefix = pfs_option_get(store, "prefix")->str;
 
+	if (pfs_option_get(store, "namespace")->given) {
+		pfs_msg_set(msg, "namespace is for layout own; prefix = says which keys are shown");
+		return -EINVAL;
+	}
 	v->enc.separator = PFS_BYTES(":");
 	v->new_dirs = NATIVE_HASH;
 	if (preset->given && strcmp(preset->str, "marimo") != 0) {

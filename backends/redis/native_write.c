@@ -55,6 +55,18 @@ static int finish(redisContext *c, size_t n, bool *sent, redisReply **out)
 	return refused;
 }
 
+/* Nothing is to be changed. */
+static int unwatch(redisContext *c)
+{
+	redisReply *r = NULL;
+	int err = native_send(c, PFS_BYTES("UNWATCH"));
+
+	if (!err)
+		err = native_reply(c, &r);
+	freeReplyObject(r);
+	return err;
+}
+
 /* ---- one change ----------------------------------------------------------------------------- */
 
 struct change;
@@ -502,7 +514,7 @@ static int remove_change(struct native *v, redisContext *c, struct change *ch)
 	    (f->kind == NATIVE_IS_KEY && native_has_elements(f->type))) {
 		if (!ch->dir)
 			return -EISDIR;
-		return f->kind == NATIVE_IS_PENDING ? 0 : -ENOTEMPTY;
+		return f->kind == NATIVE_IS_PENDING ? unwatch(c) : -ENOTEMPTY;
 	}
 	if (ch->dir)
 		return -ENOTDIR;
@@ -717,8 +729,9 @@ static int rename_change(struct native *v, redisContext *c, struct change *ch)
 		return -EXDEV;
 	case NATIVE_IS_PENDING:
 		if (ch->target.kind == NATIVE_IS_PENDING && ch->replace)
-			return 0;
-		return dir_may_be(&ch->target, &ch->to);
+			return unwatch(c);
+		err = dir_may_be(&ch->target, &ch->to);
+		return err ? err : unwatch(c);
 	case NATIVE_IS_ELEMENT:
 		return rename_element(c, ch);
 	default:
@@ -777,7 +790,7 @@ static int expires_change(struct native *v, redisContext *c, struct change *ch)
 	if (ch->found.kind == NATIVE_IS_NOTHING)
 		return -ENOENT;
 	if (ch->found.kind == NATIVE_IS_PENDING && ch->found.type != NATIVE_KEYS)
-		return 0; /* with its first element */
+		return unwatch(c); /* with its first element */
 	if (ch->found.kind != NATIVE_IS_KEY)
 		return refuse(-EOPNOTSUPP, "only keys expire");
 	err = begin(c);
@@ -856,16 +869,59 @@ static int incr_change(struct native *v, redisContext *c, struct change *ch)
 	return err;
 }
 
+/* A string of JSON lines becomes the stream that is shown so. */
+static int make_stream(redisContext *c, struct change *ch)
+{
+	struct native_found *f = &ch->found;
+	redisReply *r = NULL, *old = NULL;
+	size_t n = 0;
+	int err;
+
+	if (!ch->place.stream.len)
+		return refuse(-EINVAL, "the name of a stream ends with .jsonl");
+	err = native_send(c, PFS_BYTES("EXISTS"), native_bytes(&ch->place.stream));
+	if (!err)
+		err = native_reply(c, &r);
+	if (!err && r->integer)
+		err = refuse(-EEXIST, "there is a key of the name that the stream would have");
+	freeReplyObject(r);
+	r = NULL;
+	if (!err)
+		err = native_send(c, PFS_BYTES("GET"), f->key);
+	if (!err)
+		err = native_reply(c, &old);
+	if (!err)
+		err = begin(c);
+	if (!err)
+		err = native_stream_add(c, native_bytes(&ch->place.stream),
+					(struct pfs_bytes){old->str ? old->str : "", old->len}, &n);
+	if (!err && !n)
+		err = refuse(-EINVAL, "a stream has one entry at least");
+	if (!err)
+		err = native_send(c, PFS_BYTES("DEL"), f->key);
+	if (!err)
+		err = finish(c, n + 1, &ch->sent, &r);
+	freeReplyObject(old);
+	freeReplyObject(r);
+	ch->target_now = NATIVE_STREAM;
+	return err;
+}
+
 static int type_change(struct native *v, redisContext *c, struct change *ch)
 {
 	enum native_type type = native_type_of(ch->number);
 	struct native_found *f = &ch->found;
-	int err = native_find(v, c, &ch->place, false, f);
+	int err = native_find(v, c, &ch->place, true, f);
 
 	if (err)
 		return err;
 	if (f->kind == NATIVE_IS_NOTHING)
 		return -ENOENT;
+	if (f->kind == NATIVE_IS_KEY && f->type == NATIVE_STRING && type == NATIVE_STREAM)
+		return make_stream(c, ch);
+	err = unwatch(c);
+	if (err)
+		return err;
 	if (f->kind == NATIVE_IS_DIR)
 		f->type = NATIVE_KEYS;
 	if (type == f->type && f->kind != NATIVE_IS_ELEMENT && type != NATIVE_OTHER)
@@ -897,10 +953,14 @@ int native_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_by
 	err = native_place_init(v, path, &ch.place);
 	if (!err)
 		err = do_change(v, &ch);
-	if (!err && ch.fn == incr_change)
+	if (!err && ch.fn == incr_change) {
 		native_tree_wrote(v, ch.found.key, ch.now);
-	else if (!err && ch.now)
+	} else if (!err && ch.target_now) {
+		native_tree_wrote(v, native_bytes(&ch.place.stream), ch.target_now);
+		native_tree_wrote(v, ch.found.key, NATIVE_NONE);
+	} else if (!err && ch.now) {
 		err = set_pending(v, ch.found.sort, ch.now);
+	}
 	change_release(&ch);
 	return err ? err : native_stat(view, path, out);
 }

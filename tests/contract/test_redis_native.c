@@ -622,6 +622,37 @@ static void times_to_live_are_set_and_told(void **state)
 	assert_int_equal(change(t, m), -EOPNOTSUPP);
 }
 
+/* As rsync -X and cp -a do it. */
+static void what_is_set_on_a_scratch_file_goes_with_it(void **state)
+{
+	struct pfs_mutation m = {.op = PFS_OP_SETATTR, .set.mask = PFS_SET_EXPIRES};
+	struct pfs_attr attr;
+	struct nv *t = *state;
+
+	start(t);
+	assert_int_equal(put(t, ".key.abcdef", "value"), 0);
+	m.id = id_of(t, ".key.abcdef");
+	m.set.expires = pfs_now_ns() + 1000 * NSEC_PER_SEC;
+	assert_int_equal(change(t, m), 0);
+	assert_int_equal(set_attr(t, ".key.abcdef", "user.persistfs.type", "string"), 0);
+	assert_string_equal(type_of(t, ".key.abcdef"), "string");
+	assert_int_equal(rd_number(t->r->cli, "DBSIZE"), 0);
+	assert_int_equal(move(t, ".key.abcdef", "key", 0), 0);
+	assert_key(t, "value", "GET key");
+	assert_true(rd_number(t->r->cli, "TTL key") > 900);
+	assert_int_equal(walk(t, "key", &attr), 0);
+	assert_true(attr.expires > 0);
+	assert_int_equal(put(t, ".ev.jsonl.abcdef", "{\"id\":\"1-1\",\"fields\":{\"k\":\"v\"}}\n"), 0);
+	assert_int_equal(set_attr(t, ".ev.jsonl.abcdef", "user.persistfs.type", "stream"), 0);
+	assert_int_equal(move(t, ".ev.jsonl.abcdef", "ev.jsonl", 0), 0);
+	assert_int_equal(rd_number(t->r->cli, "XLEN ev"), 1);
+	assert_int_equal(rd_number(t->r->cli, "EXISTS ev.jsonl"), 0);
+	assert_string_equal(type_of(t, "ev.jsonl"), "stream");
+	assert_int_equal(put(t, "no.jsonl", "text\n"), 0);
+	assert_int_equal(set_attr(t, "no.jsonl", "user.persistfs.type", "stream"), -EINVAL);
+	assert_key(t, "text\n", "GET no.jsonl");
+}
+
 static void counters_are_added_to(void **state)
 {
 	struct nv *t = *state;
@@ -972,6 +1003,7 @@ int main(void)
 		NV(strings_are_written_and_keep_their_time_to_live),
 		NV(renaming_keeps_the_right_time_to_live),
 		NV(times_to_live_are_set_and_told),
+		NV(what_is_set_on_a_scratch_file_goes_with_it),
 		NV(counters_are_added_to),
 		NV(fields_of_hashes_are_files),
 		NV(new_directories_become_what_they_are_told),
