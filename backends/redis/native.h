@@ -54,11 +54,19 @@ bool native_has_elements(enum native_type type);
 #define NATIVE_MARKS   1024 /* a power of two */
 #define NATIVE_WRITTEN 1024 /* a power of two */
 
-/* A string that this mount wrote, and what it holds: hearing of it is no news. */
+/*
+ * A string that this mount wrote a moment ago, and what it holds: hearing of it is no news, unless this
+ * mount has seen another content meanwhile.
+ */
 struct native_written {
 	uint64_t key, hash; /* hashes; 0: none */
+	uint64_t size;
 	int64_t expires;
 };
+
+/* Strings up to this have a version: a hash. What is longer is of the version 0. */
+#define NATIVE_SMALL	  1024
+#define NATIVE_SMALL_LAST PFS_BYTES("1023")
 
 /* Keys that begin so are persistfs's own. */
 struct native_hidden {
@@ -94,6 +102,12 @@ void native_tree_wrote(struct native *v, struct pfs_bytes key, enum native_type 
 /* ... and it holds this: NULL: forget it. */
 void native_tree_holds(struct native *v, struct pfs_bytes key, const struct pfs_bytes *value,
 		       int64_t expires);
+/* The key was seen with this size; `value`: all of it; p NULL: some of it was read. */
+void native_tree_saw(struct native *v, struct pfs_bytes key, uint64_t size,
+		     const struct pfs_bytes *value);
+/* No more, if it is still what is noted. */
+void native_tree_forget(struct native_tree *t, struct pfs_bytes key,
+			const struct native_written *what);
 uint32_t *native_tree_mark(struct native_tree *t, struct pfs_bytes key);
 struct native_written *native_tree_written(struct native_tree *t, struct pfs_bytes key);
 /*
@@ -146,7 +160,7 @@ struct native_found {
 	enum native_type type;
 	bool room;	/* NOTHING: its directory is one of keys */
 	bool missing;	/* ELEMENT: the key itself is not there yet */
-	uint64_t size;	/* KEY: of a string */
+	uint64_t size, version; /* KEY: of a string */
 	int64_t expires; /* KEY, PENDING; ELEMENT of a missing key: when that will */
 	/* Borrowed from the place: KEY, ELEMENT: the key; and its sorting form. */
 	struct pfs_bytes key, sort, element;
@@ -204,6 +218,9 @@ int native_element_send(redisContext *c, enum native_type type, struct pfs_bytes
 			struct pfs_bytes element);
 int native_element_reply(redisContext *c, enum native_type type, redisReply **out);
 void native_element_attr(enum native_type type, const redisReply *r, struct pfs_view_attr *out);
+/* Two commands that ask for size and version of a string, and what they say. -ENOENT: it is none. */
+int native_string_send(redisContext *c, struct pfs_bytes key);
+int native_string_reply(redisContext *c, uint64_t *size, uint64_t *version);
 /* The command that asks when a key expires, and its answer: ns, 0: never; -ENOENT. */
 int native_expires_send(struct native *v, redisContext *c, struct pfs_bytes key);
 int native_expires_reply(struct native *v, redisContext *c, int64_t *out);

@@ -187,7 +187,6 @@ static int gather(struct native *v, struct pfs_bytes dir, struct native_place *a
 static int ask_page(struct native *v, redisContext *c, void *arg)
 {
 	struct page *p = arg;
-	redisReply *r;
 	size_t i;
 	int err = 0;
 
@@ -197,7 +196,7 @@ static int ask_page(struct native *v, redisContext *c, void *arg)
 		if (it->type == NATIVE_KEYS)
 			continue;
 		if (it->type == NATIVE_STRING)
-			err = native_send(c, PFS_BYTES("STRLEN"), native_bytes(&it->key));
+			err = native_string_send(c, native_bytes(&it->key));
 		if (!err)
 			err = native_expires_send(v, c, native_bytes(&it->key));
 	}
@@ -210,13 +209,10 @@ static int ask_page(struct native *v, redisContext *c, void *arg)
 		if (it->type == NATIVE_KEYS)
 			continue;
 		if (it->type == NATIVE_STRING) {
-			r = NULL;
-			err = native_any_reply(c, &r);
-			if (!err && r->type == REDIS_REPLY_INTEGER)
-				it->attr.size = (uint64_t)r->integer;
-			else if (!err) /* of another type by now: it will be told */
-				it->gone = true;
-			freeReplyObject(r);
+			err = native_string_reply(c, &it->attr.size, &it->attr.version);
+			it->gone = err == -ENOENT; /* of another type by now: it will be told */
+			err = it->gone ? 0 : err;
+			native_tree_saw(v, native_bytes(&it->key), it->attr.size, NULL);
 		}
 		if (!err)
 			err = native_expires_reply(v, c, &it->attr.expires);

@@ -137,6 +137,34 @@ int native_expires_reply(struct native *v, redisContext *c, int64_t *out)
 	return err;
 }
 
+/* ---- strings -------------------------------------------------------------------------------- */
+
+int native_string_send(redisContext *c, struct pfs_bytes key)
+{
+	int err = native_send(c, PFS_BYTES("STRLEN"), key);
+
+	return err ? err
+		   : native_send(c, PFS_BYTES("GETRANGE"), key, PFS_BYTES("0"), NATIVE_SMALL_LAST);
+}
+
+int native_string_reply(redisContext *c, uint64_t *size, uint64_t *version)
+{
+	redisReply *length = NULL, *head = NULL;
+	int err = native_any_reply(c, &length);
+
+	if (!err)
+		err = native_any_reply(c, &head);
+	if (!err && (length->type != REDIS_REPLY_INTEGER || head->type != REDIS_REPLY_STRING))
+		err = -ENOENT;
+	if (!err) {
+		*size = (uint64_t)length->integer;
+		*version = *size > NATIVE_SMALL ? 0 : redis_hash(head->str, head->len);
+	}
+	freeReplyObject(length);
+	freeReplyObject(head);
+	return err;
+}
+
 /* ---- elements ------------------------------------------------------------------------------- */
 
 int native_element_send(redisContext *c, enum native_type type, struct pfs_bytes key,
@@ -234,7 +262,7 @@ static int stat_element(redisContext *c, struct question *q)
 	return 0;
 }
 
-static int stat_key(redisContext *c, struct question *q)
+static int stat_key(struct native *v, redisContext *c, struct question *q)
 {
 	struct pfs_buf text = {0};
 	int err = 0;
@@ -246,6 +274,9 @@ static int stat_key(redisContext *c, struct question *q)
 	}
 	q->attr.mode = S_IFREG;
 	q->attr.size = q->found.size;
+	q->attr.version = q->found.version;
+	if (q->found.type == NATIVE_STRING)
+		native_tree_saw(v, q->found.key, q->found.size, NULL);
 	if (q->found.type == NATIVE_STREAM) {
 		err = native_stream_text(c, q->found.key, &text);
 		q->attr.size = text.len;
@@ -274,7 +305,7 @@ static int stat_now(struct native *v, redisContext *c, void *arg)
 	case NATIVE_IS_ELEMENT:
 		return stat_element(c, q);
 	default:
-		return stat_key(c, q);
+		return stat_key(v, c, q);
 	}
 }
 
@@ -305,8 +336,9 @@ static void cut_out(struct question *q, const char *p, size_t len)
 	q->n = (ssize_t)n;
 }
 
-static int read_string(redisContext *c, struct question *q)
+static int read_string(struct native *v, redisContext *c, struct question *q)
 {
+	struct pfs_bytes value = {NULL, 0};
 	char from[24], to[24];
 	redisReply *r = NULL;
 	int err;
@@ -323,6 +355,9 @@ static int read_string(redisContext *c, struct question *q)
 		return err;
 	q->n = (ssize_t)(r->len < q->len ? r->len : q->len);
 	memcpy(q->buf, r->str, (size_t)q->n);
+	if (!q->off && r->len < q->len)
+		value = (struct pfs_bytes){r->str, r->len};
+	native_tree_saw(v, q->found.key, value.p ? value.len : q->found.size, &value);
 	freeReplyObject(r);
 	return 0;
 }
@@ -375,7 +410,7 @@ static int read_now(struct native *v, redisContext *c, void *arg)
 	if (q->found.type == NATIVE_STREAM)
 		return read_stream(c, q);
 	if (q->found.type == NATIVE_STRING)
-		return read_string(c, q);
+		return read_string(v, c, q);
 	pfs_error_text_set("keys of a module's type cannot be read as files");
 	return -EOPNOTSUPP;
 }

@@ -277,7 +277,7 @@ static void look_at_tree(struct native *v, const struct native_place *p, struct 
 /* What the server says of it. */
 struct told {
 	enum native_type type, dir_type, stream_type;
-	uint64_t size;
+	uint64_t size, version;
 	int64_t expires, stream_expires;
 };
 
@@ -288,17 +288,6 @@ static int take_type(redisContext *c, enum native_type *out)
 
 	if (!err)
 		*out = native_type_of((struct pfs_bytes){r->str, r->len});
-	freeReplyObject(r);
-	return err;
-}
-
-static int take_size(redisContext *c, uint64_t *out)
-{
-	redisReply *r = NULL;
-	int err = native_any_reply(c, &r);
-
-	if (!err && r->type == REDIS_REPLY_INTEGER)
-		*out = (uint64_t)r->integer;
 	freeReplyObject(r);
 	return err;
 }
@@ -340,7 +329,7 @@ static int ask(struct native *v, redisContext *c, const struct native_place *p, 
 	if (!err && p->is_key)
 		err = native_send(c, PFS_BYTES("TYPE"), key);
 	if (!err && p->is_key)
-		err = native_send(c, PFS_BYTES("STRLEN"), key);
+		err = native_string_send(c, key);
 	if (!err && p->is_key)
 		err = native_expires_send(v, c, key);
 	if (!err && dir)
@@ -353,8 +342,10 @@ static int ask(struct native *v, redisContext *c, const struct native_place *p, 
 		err = take_any(c);
 	if (!err && p->is_key)
 		err = take_type(c, &t->type);
-	if (!err && p->is_key)
-		err = take_size(c, &t->size);
+	if (!err && p->is_key) {
+		gone = native_string_reply(c, &t->size, &t->version);
+		err = gone == -ENOENT ? 0 : gone; /* of another type */
+	}
 	if (!err && p->is_key) {
 		gone = native_expires_reply(v, c, &t->expires);
 		if (gone == -ENOENT) /* between the two */
@@ -378,6 +369,7 @@ static void found_key(const struct told *t, struct native_found *f)
 	f->kind = NATIVE_IS_KEY;
 	f->type = t->type;
 	f->size = t->type == NATIVE_STRING ? t->size : 0;
+	f->version = t->type == NATIVE_STRING ? t->version : 0;
 	f->expires = t->expires;
 }
 

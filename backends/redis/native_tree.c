@@ -209,10 +209,35 @@ void native_tree_holds(struct native *v, struct pfs_bytes key, const struct pfs_
 
 	pthread_mutex_lock(&v->tree.lock);
 	if (value && value->len <= REDIS_VERIFY_MAX)
-		*w = (struct native_written){h, redis_hash(value->p, value->len), expires};
+		*w = (struct native_written){h, redis_hash(value->p, value->len), value->len,
+					     expires};
 	else if (w->key == h)
 		*w = (struct native_written){0};
 	pthread_mutex_unlock(&v->tree.lock);
+}
+
+void native_tree_saw(struct native *v, struct pfs_bytes key, uint64_t size,
+		     const struct pfs_bytes *value)
+{
+	struct native_written *w = native_tree_written(&v->tree, key);
+
+	pthread_mutex_lock(&v->tree.lock);
+	if (w->key == redis_hash(key.p, key.len) &&
+	    (w->size != size ||
+	     (value && (!value->p || redis_hash(value->p, value->len) != w->hash))))
+		*w = (struct native_written){0};
+	pthread_mutex_unlock(&v->tree.lock);
+}
+
+void native_tree_forget(struct native_tree *t, struct pfs_bytes key,
+			const struct native_written *what)
+{
+	struct native_written *w = native_tree_written(t, key);
+
+	pthread_mutex_lock(&t->lock);
+	if (w->key == what->key && w->hash == what->hash)
+		*w = (struct native_written){0};
+	pthread_mutex_unlock(&t->lock);
 }
 
 int native_tree_keep_dirs(struct native *v, struct pfs_bytes sort)

@@ -223,6 +223,8 @@ static int apply(struct hearing *h, const struct look *l)
 	err = pfs_names_from_key(&v->enc, key, false, &path, NULL);
 	if (err)
 		goto out;
+	if (l->compare && !l->quiet) /* once: who writes the same behind it is told of */
+		native_tree_forget(&v->tree, l->key, &l->written);
 	if (is_own(l) && (!old || old == l->type))
 		goto out;
 	if (!moved && old != l->type)

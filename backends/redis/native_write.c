@@ -202,7 +202,10 @@ static int write_string(struct native *v, redisContext *c, struct change *ch)
 	ch->expires = ch->found.kind == NATIVE_IS_KEY ? ch->found.expires : 0;
 	native_tree_holds(v, ch->found.key, append ? NULL : &value, ch->expires);
 	if (!err)
-		err = finish(c, 1, &ch->sent, &r);
+		err = native_send(c, PFS_BYTES("GETRANGE"), ch->found.key, PFS_BYTES("0"),
+				  NATIVE_SMALL_LAST);
+	if (!err)
+		err = finish(c, 2, &ch->sent, &r);
 	if (err) {
 		native_tree_holds(v, ch->found.key, NULL, 0);
 		return err;
@@ -212,6 +215,8 @@ static int write_string(struct native *v, redisContext *c, struct change *ch)
 		.size = append ? redis_number(r, 0) : ch->value.len,
 		.expires = ch->expires,
 	};
+	if (w->attr.size <= NATIVE_SMALL)
+		w->attr.version = redis_hash(r->element[1]->str, r->element[1]->len);
 	ch->now = NATIVE_STRING;
 	freeReplyObject(r);
 	return 0;
