@@ -122,6 +122,8 @@ int64_t native_tree_expires(struct native_tree *t, struct pfs_bytes sort);
 int native_tree_set_expires(struct native_tree *t, struct pfs_bytes sort, int64_t expires);
 /* Wait until all keys are known. -EAGAIN or -EHOSTDOWN with the error text. The lock is held. */
 int native_tree_wait(struct native *v);
+/* Wait until more of them are; until: monotonic ns. */
+int native_tree_wait_more(struct native *v, int64_t until);
 /* The key of this path was removed here: directories that were there only for it stay. */
 int native_tree_keep_dirs(struct native *v, struct pfs_bytes sort);
 

@@ -448,30 +448,47 @@ static int find_element(redisContext *c, struct native_place *p, struct native_f
 	return 0;
 }
 
+/* Decide with what the server said; *waited: for the index to know more. */
+static int decide_waiting(struct native *v, const struct native_place *p, const struct told *t,
+			  bool *waited, struct native_found *out)
+{
+	int64_t until = pfs_monotonic_ns() + v->host->retry_timeout;
+	bool sure = false;
+	int err = 0;
+
+	*waited = false;
+	pthread_mutex_lock(&v->tree.lock);
+	while (!sure && !err) {
+		struct known k = {0};
+
+		*out = (struct native_found){0};
+		look_at_tree(v, p, &k);
+		sure = decide(p, &k, t, out);
+		if (!sure)
+			err = native_tree_wait_more(v, until);
+		*waited |= !sure;
+	}
+	pthread_mutex_unlock(&v->tree.lock);
+	return err;
+}
+
 int native_find(struct native *v, redisContext *c, struct native_place *p, bool watched,
 		struct native_found *out)
 {
-	struct known k = {0};
-	bool sure;
-	int err;
+	bool waited = true;
+	int err = 0, tries;
 
 	*out = (struct native_found){.kind = NATIVE_IS_DIR};
 	if (p->root)
 		return 0;
-	do {
+	/* After a while the server may say something else. */
+	for (tries = 0; waited && !err && tries < 2; tries++) {
 		struct told t = {0};
 
 		err = ask(v, c, p, watched, &t);
-		if (err)
-			return err;
-		pthread_mutex_lock(&v->tree.lock);
-		look_at_tree(v, p, &k);
-		*out = (struct native_found){0};
-		sure = decide(p, &k, &t, out);
-		if (!sure)
-			err = native_tree_wait(v);
-		pthread_mutex_unlock(&v->tree.lock);
-	} while (!sure && !err);
+		if (!err)
+			err = decide_waiting(v, p, &t, &waited, out);
+	}
 	if (!err && out->kind == NATIVE_IS_ELEMENT)
 		err = find_element(c, p, out);
 	return err;

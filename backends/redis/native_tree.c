@@ -143,22 +143,16 @@ int native_tree_set_expires(struct native_tree *t, struct pfs_bytes sort, int64_
 	return 0;
 }
 
-int native_tree_wait(struct native *v)
+/* Why it is waited for in vain. */
+static int not_complete(struct native *v)
 {
-	int64_t until = pfs_monotonic_ns() + v->host->retry_timeout;
-	struct timespec ts = {.tv_sec = until / NSEC_PER_SEC, .tv_nsec = until % NSEC_PER_SEC};
-	struct native_tree *t = &v->tree;
-	int rc = 0;
+	const struct native_tree *t = &v->tree;
 
-	while (!t->complete && !t->broken && !rc)
-		rc = pthread_cond_timedwait(&t->changed, &t->lock, &ts);
 	if (t->broken) {
 		pfs_error_text_set("there is no memory for an index of all keys of %s",
 				   v->host->target.where);
 		return -ENOMEM;
 	}
-	if (t->complete)
-		return 0;
 	if (pfs_pool_down(&v->host->pool)) {
 		pfs_error_text_set("%s cannot be reached", v->host->target.where);
 		return -EHOSTDOWN;
@@ -166,6 +160,26 @@ int native_tree_wait(struct native *v)
 	pfs_error_text_set("the index of the keys of %s is not complete yet: %zu keys so far",
 			   v->host->target.where, t->keys.n);
 	return -EAGAIN;
+}
+
+int native_tree_wait_more(struct native *v, int64_t until)
+{
+	struct timespec ts = {.tv_sec = until / NSEC_PER_SEC, .tv_nsec = until % NSEC_PER_SEC};
+	struct native_tree *t = &v->tree;
+
+	if (!t->broken && !pthread_cond_timedwait(&t->changed, &t->lock, &ts))
+		return 0;
+	return t->complete ? 0 : not_complete(v);
+}
+
+int native_tree_wait(struct native *v)
+{
+	int64_t until = pfs_monotonic_ns() + v->host->retry_timeout;
+	int err = 0;
+
+	while (!v->tree.complete && !err)
+		err = native_tree_wait_more(v, until);
+	return err;
 }
 
 /* ---- what this mount writes ----------------------------------------------------------------- */

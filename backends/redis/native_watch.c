@@ -467,6 +467,7 @@ static int scan_step(struct hearing *h)
 		err = look_at_queue(h, &found, &at, true);
 	if (!err && !strcmp(h->cursor, "0"))
 		gathered(h);
+	pthread_cond_broadcast(&h->v->tree.changed);
 	pfs_buf_release(&pattern);
 	pfs_buf_release(&found);
 	return err;
@@ -488,6 +489,7 @@ static void set_trouble(struct native *v, const char *why)
 static void go_deaf(struct hearing *h, const char *why)
 {
 	struct native *v = h->v;
+	bool again = h->failed;
 	char text[400];
 
 	snprintf(text, sizeof(text), "%s", why[0] ? why : "the connection broke");
@@ -508,7 +510,8 @@ static void go_deaf(struct hearing *h, const char *why)
 	h->listen_at = pfs_monotonic_ns() + h->delay;
 	h->failed = true;
 	set_complete(v, false);
-	pfs_view_changed(&v->view, NULL);
+	if (!again)
+		pfs_view_changed(&v->view, NULL);
 	pfs_backend_set_pushing(v->view.backend, false);
 	set_trouble(v, text);
 }

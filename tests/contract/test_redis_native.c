@@ -71,7 +71,7 @@ static void wait_pushing(struct nv *t, bool pushing)
 	rs_wait_pushing(t->b, pushing);
 }
 
-static void start(struct nv *t)
+static void start_only(struct nv *t)
 {
 	struct pfs_msg msg = {{0}};
 	int err = try_adopt(t, &msg);
@@ -85,6 +85,11 @@ static void start(struct nv *t)
 	if (err)
 		fail_msg("%s (%s)", msg.text, strerror(-err));
 	assert_int_equal(pfs_store_root(t->s, &t->root), 0);
+}
+
+static void start(struct nv *t)
+{
+	start_only(t);
 	wait_pushing(t, true);
 }
 
@@ -464,6 +469,50 @@ static void listings_in_pages_tell_each_name_once(void **state)
 		assert_string_equal(names_by(t, "h", limit), want);
 	}
 	assert_int_equal(strlen(names_by(t, "l", 7)), 300 * 9);
+}
+
+static void a_listing_waits_for_all_keys(void **state)
+{
+	struct nv *t = *state;
+	uint64_t cursor = 0, dir;
+	struct pfs_list *list;
+	size_t n = 0;
+	bool end = false;
+
+	rd_do(t->r->cli, "EVAL %s 0", "for i = 1, 100000 do redis.call('SET', 'd:' .. i, i) end");
+	start_only(t);
+	assert_text(t, "d/777", "777");
+	dir = id_of(t, "d");
+	while (!end) {
+		assert_int_equal(pfs_store_list(t->s, dir, cursor, 4000, &list), 0);
+		n += list->n;
+		cursor = list->n ? list->entries[list->n - 1].cursor : cursor;
+		end = list->end;
+		pfs_list_free(list);
+	}
+	assert_int_equal(n, 100000);
+}
+
+static void who_may_not_track_reads_keys_and_is_told_that_listing_cannot_be(void **state)
+{
+	struct nv *t = *state;
+	struct pfs_health health = {0};
+	struct pfs_list *list;
+
+	rd_do(t->r->cli, "SET key value");
+	rd_do(t->r->cli, "ACL SETUSER weak on >pw ~* &* +@all -client");
+	rs_option(t->r, "user", "weak");
+	rs_option(t->r, "password", "pw");
+	rs_option(t->r, "retry_timeout", "300ms");
+	start_only(t);
+	assert_text(t, "key", "value");
+	assert_int_equal(put(t, "key", "new"), 0);
+	assert_key(t, "new", "GET key");
+	assert_int_equal(pfs_store_list(t->s, t->root, 0, 100, &list), -EAGAIN);
+	assert_non_null(strstr(pfs_error_text(), "not complete"));
+	pfs_backend_health(t->b, &health);
+	assert_non_null(strstr(health.note.text, "complete: no"));
+	assert_non_null(strstr(health.note.text, "NOPERM"));
 }
 
 static void keys_of_persistfs_are_hidden(void **state)
@@ -996,6 +1045,8 @@ int main(void)
 		NV(every_name_of_a_key_leads_back_to_it),
 		NV(long_names_of_fields_open),
 		NV(listings_in_pages_tell_each_name_once),
+		NV(a_listing_waits_for_all_keys),
+		NV(who_may_not_track_reads_keys_and_is_told_that_listing_cannot_be),
 		NV(keys_of_persistfs_are_hidden),
 		NV(a_view_alone_makes_nothing),
 		NV(a_prefix_shows_what_begins_with_it),
