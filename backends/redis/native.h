@@ -9,6 +9,7 @@
  *	native_look.c		stat, read, attributes
  *	native_list.c		listing
  *	native_write.c		writing, removing, renaming
+ *	native_move.c		renaming directories of keys
  *	native_stream.c		streams as lines of JSON
  *	native_watch.c		the view's thread: the keys that there are, what others change
  *
@@ -248,6 +249,30 @@ int native_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_by
 int native_stream_text(redisContext *c, struct pfs_bytes key, struct pfs_buf *out);
 /* Queue an XADD for each line of `text`; *n: how many. -EINVAL with the error text. */
 int native_stream_add(redisContext *c, struct pfs_bytes key, struct pfs_bytes text, size_t *n);
+
+/* ---- native_move.c -------------------------------------------------------------------------- */
+
+/* What is at and below a directory of keys, and what it will be. */
+struct native_moves {
+	struct native_move {
+		struct pfs_buf from, to; /* sorting forms */
+		struct pfs_buf from_key, to_key;
+		enum native_type type;
+		bool pending; /* it is in the daemon only */
+	} *items;
+	size_t n, cap;
+};
+
+/* Gather it from the index. -EFBIG with the error text: more than rename_limit. Release in any case. */
+int native_moves_init(struct native *v, struct pfs_bytes from, struct pfs_bytes to,
+		      struct native_moves *out);
+void native_moves_release(struct native_moves *m);
+/* WATCH all, and see what is still there. -ENOTEMPTY: one of the new names is taken. */
+int native_moves_watch(redisContext *c, struct native_moves *m);
+/* Queue it; *n: how many commands. */
+int native_moves_send(redisContext *c, const struct native_moves *m, size_t *n);
+/* It is done. */
+int native_moves_done(struct native *v, const struct native_moves *m);
 
 /* ---- native_watch.c ------------------------------------------------------------------------- */
 

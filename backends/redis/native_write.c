@@ -80,6 +80,7 @@ struct change {
 	struct native_found found, target;
 	struct pfs_view_write *w;
 	struct pfs_buf value; /* what was written */
+	struct native_moves moves;
 	struct pfs_bytes name, number;
 	int64_t expires; /* of the key: set_expires, write */
 	bool dir, replace;
@@ -109,6 +110,7 @@ static void change_release(struct change *ch)
 	native_place_release(&ch->place);
 	native_place_release(&ch->to);
 	pfs_buf_release(&ch->value);
+	native_moves_release(&ch->moves);
 }
 
 static int do_change(struct native *v, struct change *ch)
@@ -719,6 +721,34 @@ static int rename_element(redisContext *c, struct change *ch)
 	return err;
 }
 
+static int rename_dir(struct native *v, redisContext *c, struct change *ch)
+{
+	struct native_found *f = &ch->found, *t = &ch->target;
+	redisReply *r = NULL;
+	size_t n = 0;
+	int err = 0;
+
+	if (t->kind == NATIVE_IS_KEY && !native_has_elements(t->type))
+		return ch->replace ? -ENOTDIR : -EEXIST;
+	if (t->kind == NATIVE_IS_KEY || t->kind == NATIVE_IS_DIR)
+		return ch->replace ? -ENOTEMPTY : -EEXIST;
+	if (t->kind != NATIVE_IS_PENDING || !ch->replace)
+		err = dir_may_be(t, &ch->to);
+	native_moves_release(&ch->moves);
+	if (!err)
+		err = native_moves_init(v, f->sort, t->sort, &ch->moves);
+	if (!err)
+		err = native_moves_watch(c, &ch->moves);
+	if (!err)
+		err = begin(c);
+	if (!err)
+		err = native_moves_send(c, &ch->moves, &n);
+	if (!err)
+		err = finish(c, n, &ch->sent, &r);
+	freeReplyObject(r);
+	return err;
+}
+
 static int rename_change(struct native *v, redisContext *c, struct change *ch)
 {
 	int err = native_find(v, c, &ch->place, true, &ch->found);
@@ -731,7 +761,7 @@ static int rename_change(struct native *v, redisContext *c, struct change *ch)
 	case NATIVE_IS_NOTHING:
 		return -ENOENT;
 	case NATIVE_IS_DIR:
-		return -EXDEV;
+		return rename_dir(v, c, ch);
 	case NATIVE_IS_PENDING:
 		if (ch->target.kind == NATIVE_IS_PENDING && ch->replace)
 			return unwatch(c);
@@ -748,6 +778,10 @@ static int renamed(struct native *v, struct change *ch)
 {
 	int err = 0;
 
+	if (ch->found.kind == NATIVE_IS_DIR) {
+		err = native_moves_done(v, &ch->moves);
+		return err ? err : native_tree_keep_dirs(v, ch->found.sort);
+	}
 	if (ch->found.kind == NATIVE_IS_PENDING) {
 		err = set_pending(v, ch->target.sort, ch->found.type);
 		if (!err)

@@ -646,6 +646,36 @@ static void renaming_keeps_the_right_time_to_live(void **state)
 	assert_key(t, "(nil)", "HGET sess:2 role");
 }
 
+static void directories_of_keys_are_renamed_at_once(void **state)
+{
+	struct nv *t = *state;
+	struct pfs_attr attr;
+
+	some_keys(t);
+	start(t);
+	assert_int_equal(move(t, "user", "people", 0), 0);
+	assert_key(t, "alice", "GET people:1");
+	assert_true(rd_number(t->r->cli, "TTL people:2") > 900);
+	assert_int_equal(rd_number(t->r->cli, "EXISTS user:1 user:2"), 0);
+	assert_names(t, "people", " 1 2");
+	assert_text(t, "people/1", "alice");
+	assert_int_equal(walk(t, "user", &attr), -ENOENT);
+	assert_int_equal(move(t, "a", "b", 0), 0);
+	assert_text(t, "b/%VALUE", "own");
+	assert_text(t, "b/b", "below");
+	assert_int_equal(move(t, "b", "people", 0), -ENOTEMPTY);
+	assert_int_equal(move(t, "b", "tags", 0), -ENOTEMPTY);
+	assert_int_equal(move(t, "b", "people/1", 0), -ENOTDIR);
+	assert_int_equal(make_dir(t, "new"), 0);
+	assert_int_equal(move(t, "sess", "new/sess", 0), 0);
+	assert_key(t, "admin", "HGET new:sess:1 role");
+	rd_do(t->r->cli, "SET free:1 x");
+	catch_up(t);
+	rd_do(t->r->cli, "SET taken:1 mine"); /* not known here, perhaps */
+	assert_int_equal(move(t, "free", "taken", PFS_F_NOREPLACE) == 0, 0);
+	assert_key(t, "mine", "GET taken:1");
+}
+
 static void times_to_live_are_set_and_told(void **state)
 {
 	struct pfs_mutation m = {.op = PFS_OP_SETATTR, .set.mask = PFS_SET_EXPIRES};
@@ -1053,6 +1083,7 @@ int main(void)
 		NV(the_preset_of_marimo_makes_strings_in_directories),
 		NV(strings_are_written_and_keep_their_time_to_live),
 		NV(renaming_keeps_the_right_time_to_live),
+		NV(directories_of_keys_are_renamed_at_once),
 		NV(times_to_live_are_set_and_told),
 		NV(what_is_set_on_a_scratch_file_goes_with_it),
 		NV(counters_are_added_to),
