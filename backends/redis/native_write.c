@@ -83,7 +83,7 @@ struct change {
 	struct native_moves moves;
 	struct pfs_bytes name, number;
 	int64_t expires; /* of the key: set_expires, write */
-	bool dir, replace;
+	bool dir, replace, converted;
 	/* For the index, afterwards: what the key is now, and that of `target`. */
 	enum native_type now, target_now;
 };
@@ -946,6 +946,106 @@ static int make_stream(redisContext *c, struct change *ch)
 	return err;
 }
 
+/* Queue what makes a key of `type` of a hash's field; `i`: which one in order. */
+static int convert_field(redisContext *c, struct change *ch, enum native_type type, size_t i,
+			 const redisReply *field, const redisReply *value)
+{
+	struct pfs_bytes name = {field->str, field->len}, what = {value->str, value->len};
+	uint64_t index;
+
+	switch (type) {
+	case NATIVE_LIST:
+		if (!native_list_index(name, &index) || index != i)
+			return refuse(-EINVAL, "the elements of a list are 00000000 and so on");
+		return native_send(c, PFS_BYTES("RPUSH"), ch->found.key, what);
+	case NATIVE_SET:
+		if (what.len)
+			return refuse(-EINVAL, "a member of a set has no content");
+		return native_send(c, PFS_BYTES("SADD"), ch->found.key, name);
+	case NATIVE_ZSET:
+		ch->value.len = 0;
+		pfs_buf_add(&ch->value, what.p, what.len);
+		pfs_buf_str(&ch->value, "");
+		return native_send(c, PFS_BYTES("ZADD"), ch->found.key, score_of(&ch->value), name);
+	default:
+		return refuse(-EINVAL, "it has a type already");
+	}
+}
+
+static int by_field(const void *a, const void *b)
+{
+	const redisReply *x = *(redisReply *const *)a, *y = *(redisReply *const *)b;
+	size_t n = x->len < y->len ? x->len : y->len;
+	int c = n ? memcmp(x->str, y->str, n) : 0;
+
+	return c ? c : (x->len > y->len) - (x->len < y->len);
+}
+
+/* One that the server takes as a score, whatever else it takes. */
+static bool is_plain_number(const redisReply *r)
+{
+	char text[64], *end;
+	double d;
+
+	if (!r->len || r->len >= sizeof(text))
+		return false;
+	memcpy(text, r->str, r->len + 1);
+	if (text[r->len - 1] == '\n')
+		text[r->len - 1] = '\0';
+	if (!text[0] || strspn(text, "+-.0123456789eE") != strlen(text))
+		return false;
+	errno = 0;
+	d = strtod(text, &end);
+	return !*end && !errno && d - d == 0;
+}
+
+/*
+ * A hash that was made here, as a directory that was not told otherwise: cp -a tells what it is to be when
+ * all is in it.
+ */
+static int convert_hash(redisContext *c, struct change *ch, enum native_type type)
+{
+	struct native_found *f = &ch->found;
+	redisReply *all = NULL, *r = NULL;
+	size_t i;
+	int err = native_send(c, PFS_BYTES("HGETALL"), f->key);
+
+	if (!err)
+		err = native_reply(c, &all);
+	if (err)
+		return err;
+	if (all->elements)
+		qsort(all->element, all->elements / 2, 2 * sizeof(redisReply *), by_field);
+	for (i = 1; type == NATIVE_ZSET && !err && i < all->elements; i += 2)
+		if (!is_plain_number(all->element[i]))
+			err = refuse(-EINVAL, "a score is a number");
+	if (!err)
+		err = begin(c);
+	if (!err)
+		err = native_send(c, PFS_BYTES("DEL"), f->key);
+	for (i = 0; !err && i + 1 < all->elements; i += 2)
+		err = convert_field(c, ch, type, i / 2, all->element[i], all->element[i + 1]);
+	if (!err)
+		err = send_expires(c, f->key, f->expires);
+	if (!err)
+		err = finish(c, all->elements / 2 + 2, &ch->sent, &r);
+	freeReplyObject(all);
+	freeReplyObject(r);
+	ch->now = type;
+	ch->converted = !err;
+	return err;
+}
+
+static bool was_made_here(struct native *v, const struct native_found *f)
+{
+	bool made;
+
+	pthread_mutex_lock(&v->tree.lock);
+	made = native_index_find(&v->tree.pending, f->sort) == NATIVE_HASH;
+	pthread_mutex_unlock(&v->tree.lock);
+	return made;
+}
+
 static int type_change(struct native *v, redisContext *c, struct change *ch)
 {
 	enum native_type type = native_type_of(ch->number);
@@ -958,6 +1058,9 @@ static int type_change(struct native *v, redisContext *c, struct change *ch)
 		return -ENOENT;
 	if (f->kind == NATIVE_IS_KEY && f->type == NATIVE_STRING && type == NATIVE_STREAM)
 		return make_stream(c, ch);
+	if (f->kind == NATIVE_IS_KEY && f->type == NATIVE_HASH && type != NATIVE_HASH &&
+	    native_has_elements(type) && was_made_here(v, f))
+		return convert_hash(c, ch, type);
 	err = unwatch(c);
 	if (err)
 		return err;
@@ -998,6 +1101,8 @@ int native_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_by
 		native_tree_wrote(v, native_bytes(&ch.place.stream), ch.target_now);
 		native_tree_wrote(v, ch.found.key, NATIVE_NONE);
 	} else if (!err && ch.now) {
+		if (ch.converted)
+			native_tree_wrote(v, ch.found.key, ch.now);
 		err = set_pending(v, ch.found.sort, ch.now);
 	}
 	change_release(&ch);

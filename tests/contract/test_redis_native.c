@@ -820,6 +820,33 @@ static void new_directories_become_what_they_are_told(void **state)
 	assert_int_equal(walk(t, "e", &attr), -ENOENT);
 }
 
+/* As cp -a does it: the type comes when all is there. */
+static void a_type_that_comes_late_makes_it_of_the_hash(void **state)
+{
+	struct nv *t = *state;
+
+	some_keys(t);
+	start(t);
+	assert_int_equal(make_dir(t, "l"), 0);
+	assert_int_equal(put(t, "l/00000001", "b"), 0);
+	assert_int_equal(put(t, "l/00000000", "a"), 0);
+	assert_int_equal(set_attr(t, "l", "user.persistfs.type", "set"), -EINVAL);
+	assert_key(t, "hash", "TYPE l");
+	assert_int_equal(set_attr(t, "l", "user.persistfs.type", "list"), 0);
+	assert_key(t, "b", "LINDEX l 1");
+	assert_text(t, "l/00000000", "a");
+	assert_string_equal(type_of(t, "l"), "list");
+	assert_int_equal(make_dir(t, "z"), 0);
+	assert_int_equal(put(t, "z/m", "no number"), 0);
+	assert_int_equal(set_attr(t, "z", "user.persistfs.type", "zset"), -EINVAL);
+	assert_key(t, "no number", "HGET z m");
+	assert_int_equal(put(t, "z/m", "1.5"), 0);
+	assert_int_equal(set_attr(t, "z", "user.persistfs.type", "zset"), 0);
+	assert_key(t, "1.5", "ZSCORE z m");
+	assert_int_equal(set_attr(t, "sess/1", "user.persistfs.type", "list"), -EINVAL);
+	assert_key(t, "admin", "HGET sess:1 role");
+}
+
 static void lists_are_changed_only_where_that_is_safe(void **state)
 {
 	struct nv *t = *state;
@@ -1089,6 +1116,7 @@ int main(void)
 		NV(counters_are_added_to),
 		NV(fields_of_hashes_are_files),
 		NV(new_directories_become_what_they_are_told),
+		NV(a_type_that_comes_late_makes_it_of_the_hash),
 		NV(lists_are_changed_only_where_that_is_safe),
 		NV(sets_and_scores_refuse_what_they_cannot_hold),
 		NV(streams_grow_by_lines),

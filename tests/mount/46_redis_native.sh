@@ -140,6 +140,12 @@ setfattr -n user.persistfs.ttl -v 60 "$M/config"
 rcli SET hits 41 >/dev/null
 setfattr -n user.persistfs.incr -v 1 "$M/hits"
 eq "a counter" "$(cat "$M/hits") $(rcli GET hits)" "42 42"
+cp -a "$M/conversation/1" "$M/copied"
+eq "cp -a" "$(rcli LRANGE copied 0 -1)" "$(rcli LRANGE conversation:1 0 -1)"
+mv "$M/conversation" "$M/talks"
+eq "mv of a directory" "$(rcli LLEN talks:1) $(rcli EXISTS conversation:1)" "5 0"
+printf %s away >"$M/session/1/status"
+[ "$(rcli TTL session:1)" -gt 3500 ] || fail "the session expires at another time"
 eq "no scratch files" "$(rcli KEYS '*sw*') $(rcli KEYS '*~') $(rcli KEYS 'sed*')" "  "
 
 say "what others write is seen at once"
@@ -166,6 +172,9 @@ eventually shows after
 
 say "out of it and back into an empty one"
 rcli FLUSHDB >/dev/null
+gone() { [ -z "$(ls "$M/copied")" ]; }
+eventually gone
+rmdir "$M/copied" # it was made here: it stays until then
 empty() { [ -z "$(ls "$M")" ]; }
 eventually empty
 rsync -rX "$T/copy/" "$M/"
