@@ -8,8 +8,10 @@
  *	native_path.c		which key, or which part of one, a path means
  *	native_look.c		stat, read, attributes
  *	native_list.c		listing
- *	native_write.c		writing, removing, renaming
+ *	native_write.c		writing, removing, making directories
+ *	native_rename.c		renaming
  *	native_move.c		renaming directories of keys
+ *	native_attr.c		changes by attributes
  *	native_stream.c		streams as lines of JSON
  *	native_watch.c		the view's thread: the keys that there are, what others change
  *
