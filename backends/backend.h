@@ -347,6 +347,7 @@ struct pfs_health {
 	struct pfs_msg why;	/* when not ok: what is wrong and what to do */
 	struct pfs_msg durable; /* empty: sync() survives power loss; else why it does not */
 	struct pfs_msg note;	/* empty, or a line that says what else there is to know */
+	struct pfs_msg read_only; /* why nothing can be written, whatever the store's options say */
 };
 
 struct pfs_connections {
@@ -485,6 +486,7 @@ struct pfs_backend {
 	bool started;		    /* atomic */
 	pthread_mutex_t start_lock; /* pfs_backend_start() */
 	bool pushing;		    /* atomic: see pfs_backend_pushing() */
+	bool readonly; /* of a view, by start: what it shows cannot be written; health says why */
 	struct pfs_call_stats *stats; /* PFS_CALL_COUNT_ of them, updated atomically */
 };
 

@@ -46,7 +46,12 @@ int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **ou
 	if (id)
 		pfs_store_hold(atomic_load(&node->vol->store), id);
 	*hints = (struct pfs_open_hints){0};
-	if (pfs_node_is_object(node) && pfs_vol_pushes(node->vol))
+	/*
+	 * The kernel may go on with a listing where it has lost a part of an earlier one. Others' data has
+	 * its ids in memory, and the entry that was there may be forgotten by now.
+	 */
+	if (pfs_node_is_object(node) && pfs_vol_pushes(node->vol) &&
+	    !node->vol->config->backend->host)
 		hints->cache_dir = hints->keep_cache = true;
 	*out = dir;
 	return 0;

@@ -22,7 +22,7 @@ static bool is_dir(struct pfs_node *node)
 
 bool pfs_node_writable(const struct pfs_node *node)
 {
-	return !node->vol->config->read_only;
+	return !node->vol->config->read_only && !node->vol->config->backend->readonly;
 }
 
 int pfs_dir_check(struct pfs_node *dir)

@@ -74,13 +74,16 @@ static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct 
  * A file that expires shows nothing afterwards, to nobody: its pages are not left to the kernel.
  * Where several mounts append, the kernel's pages are in the way: it would place what is appended by
  * a size that may be old, and cut one write into several requests. So whoever opens such a file
- * meanwhile, or opens it to append, goes past them.
+ * meanwhile, or opens it to append, goes past them. So does who opens others' data where nobody tells of
+ * changes: the kernel would cut what it reads at a size that may be old.
  */
 static bool needs_direct(const struct pfs_file *file)
 {
 	bool many;
 
 	if (pfs_node_attr_known(file->node).expires)
+		return true;
+	if (file->node->vol->config->backend->host && !pfs_vol_pushes(file->node->vol))
 		return true;
 	if (pfs_vol_alone(file->node->vol))
 		return false;

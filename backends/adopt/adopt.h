@@ -52,6 +52,7 @@ struct adopt_node {
 	uint64_t told_changes;	 /* as that was when `told` was asked */
 	uint64_t read_version;	 /* of the bytes that were last read */
 	struct pfs_buf text;	 /* SCRATCH, NEW, GONE */
+	int64_t expires;	 /* SCRATCH, NEW: what the key will have; 0: as it comes */
 	/*
 	 * A key that was moved to a scratch name stays in the engine, and is not shown, while the
 	 * scratch file is there and nobody has made the key anew: its node is `hidden`, and the scratch
@@ -61,10 +62,9 @@ struct adopt_node {
 	struct adopt_node *kept;
 	bool over; /* NEW: the engine has the key, of another file's time */
 	/*
-	 * SCRATCH: what was set on it, for the key that it will be: when it expires, and the view's
-	 * attributes, each as NAME, NUL, a length of four bytes, the value.
+	 * SCRATCH, NEW: the view's attributes that were set on it, for the key that it will be, each as
+	 * NAME, NUL, a length of four bytes, the value.
 	 */
-	int64_t expires;
 	struct pfs_buf xattrs;
 	char *error; /* why the last write failed; NULL: it did not */
 	char *name; /* owned */

@@ -101,14 +101,49 @@ static void set_text(struct adopt *a, struct adopt_node *node, struct pfs_buf *t
 	node->mtime = pfs_now_ns();
 }
 
+/*
+ * The file at `path` has been written from memory, where it was given more than its content: the key gets
+ * that too. *told is what the write said.
+ */
+static int carry(struct adopt *a, struct adopt_node *node, const struct pfs_buf *path,
+		 struct pfs_view_attr *told)
+{
+	const struct pfs_view_ops *ops = a->view->ops;
+	struct adopt_node copy = {0};
+	struct pfs_bytes name, value;
+	size_t at = 0;
+	int err = 0;
+
+	pthread_mutex_lock(&a->lock);
+	if (in_memory(node)) {
+		copy.expires = node->expires;
+		pfs_buf_add(&copy.xattrs, node->xattrs.data, node->xattrs.len);
+	}
+	pthread_mutex_unlock(&a->lock);
+	if (copy.xattrs.failed)
+		err = -ENOMEM;
+	while (!err && adopt_kept_xattr(&copy, &at, &name, &value))
+		err = ops->xattr_set ? ops->xattr_set(a->view, bytes_of(path), name, value, told)
+				     : -EOPNOTSUPP;
+	pfs_buf_release(&copy.xattrs);
+	if (err || !copy.expires)
+		return err;
+	if (!ops->set_expires)
+		return -EOPNOTSUPP;
+	err = ops->set_expires(a->view, bytes_of(path), copy.expires);
+	if (!err)
+		err = ops->stat(a->view, bytes_of(path), told);
+	return err == -ENOENT ? 0 : err; /* the time has passed already */
+}
+
 /* A node is a key, as a write has just said. The lock is held. */
 static void is_key(struct adopt *a, struct adopt_node *node, const struct pfs_view_attr *told)
 {
 	adopt_text_clear(a, &node->text);
 	pfs_buf_release(&node->xattrs);
 	node->xattrs = (struct pfs_buf){0};
-	node->expires = 0;
 	node->over = false;
+	node->expires = 0;
 	node->mode = S_IFREG;
 	node->uid = a->uid;
 	node->gid = a->gid;
@@ -430,6 +465,8 @@ static int write_view(struct adopt *a, struct pfs_batch *batch, struct adopt_nod
 	pthread_mutex_unlock(&a->lock);
 	if (!err)
 		err = a->view->ops->write(a->view, bytes_of(&path), &w);
+	if (!err)
+		err = carry(a, node, &path, &w.attr);
 	pthread_mutex_lock(&a->lock);
 	if (err) {
 		note_error(node, err);
@@ -709,6 +746,7 @@ static int set_expires(struct adopt *a, struct adopt_node *node, int64_t expires
 static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 {
 	struct adopt_node *node = get(a, m->id);
+	struct pfs_attr before;
 	bool memory;
 	int err = 0;
 
@@ -716,8 +754,7 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 		return -ENOENT;
 	pthread_mutex_lock(&a->lock);
 	memory = in_memory(node);
-	if (memory && (m->set.mask & PFS_SET_EXPIRES) &&
-	    (node->state != ADOPT_SCRATCH || !a->view->ops->set_expires)) {
+	if (memory && (m->set.mask & PFS_SET_EXPIRES) && !a->view->ops->set_expires) {
 		err = -EOPNOTSUPP;
 	} else if (memory) {
 		set_memory(node, &m->set);
@@ -729,9 +766,15 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 	if (!err && !memory)
 		err = set_key(&m->attr, &m->set);
 	if (!err && !memory && (m->set.mask & PFS_SET_EXPIRES)) {
+		before = m->attr;
 		err = set_expires(a, node, m->set.expires);
 		if (!err)
 			err = adopt_ask(a, node, &m->attr);
+		if (err == -ENOENT) { /* it was set, to a time that has passed */
+			err = 0;
+			m->attr = before;
+			m->attr.expires = m->set.expires;
+		}
 	}
 	put(a, node);
 	return err;
@@ -782,33 +825,6 @@ static int keep_xattr(struct adopt *a, struct adopt_node *node, struct pfs_bytes
 	return err;
 }
 
-/* A scratch file has become the key at `path`: so has what was set on it. */
-static int give_kept(struct adopt *a, struct adopt_node *node, const struct pfs_buf *path,
-		     struct pfs_view_attr *told)
-{
-	const struct pfs_view_ops *ops = a->view->ops;
-	struct adopt_node copy = {0};
-	struct pfs_bytes name, value;
-	size_t at = 0;
-	int err = 0;
-
-	pthread_mutex_lock(&a->lock);
-	copy.expires = node->expires;
-	pfs_buf_add(&copy.xattrs, node->xattrs.data, node->xattrs.len);
-	pthread_mutex_unlock(&a->lock);
-	if (copy.xattrs.failed)
-		err = -ENOMEM;
-	while (!err && adopt_kept_xattr(&copy, &at, &name, &value))
-		err = ops->xattr_set(a->view, bytes_of(path), name, value, told);
-	if (!err && copy.expires) {
-		err = ops->set_expires(a->view, bytes_of(path), copy.expires);
-		if (!err)
-			err = ops->stat(a->view, bytes_of(path), told);
-	}
-	pfs_buf_release(&copy.xattrs);
-	return err;
-}
-
 static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 {
 	static const char prefix[] = "user.persistfs.";
@@ -821,7 +837,7 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 	if (!node)
 		return -ENOENT;
 	if (!a->view->ops->xattr_set ||
-	    (in_memory(node) && node->state != ADOPT_SCRATCH) || name.len < sizeof(prefix) ||
+	    node->state == ADOPT_GONE || name.len < sizeof(prefix) ||
 	    memcmp(name.p, prefix, sizeof(prefix) - 1) != 0) {
 		err = -EOPNOTSUPP;
 		goto out;
@@ -833,7 +849,7 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 				 : PFS_BYTES("");
 	if (m->op == PFS_OP_SETXATTR && !value.p)
 		value.p = "";
-	if (node->state == ADOPT_SCRATCH) {
+	if (in_memory(node)) {
 		err = keep_xattr(a, node, name, value, &m->attr);
 		goto out;
 	}
@@ -1020,7 +1036,7 @@ static int scratch_to_key(struct renaming *r)
 	err = text.failed ? -ENOMEM : a->view->ops->write(a->view, bytes_of(&r->to), &w);
 	pfs_buf_release(&text);
 	if (!err)
-		err = give_kept(a, r->node, &r->to, &w.attr);
+		err = carry(a, r->node, &r->to, &w.attr);
 	/* The key that the scratch file was has moved on with it. */
 	if (!err && kept && !home)
 		err = remove_kept(a, r->node);

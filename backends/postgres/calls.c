@@ -362,7 +362,7 @@ static int pq_commit(struct pfs_store *base, struct pfs_batch *batch)
 
 static int pq_sync(struct pfs_backend *base)
 {
-	return pg_sync(pg_of(base));
+	return base->own ? pg_sync(pg_of(base)) : 0; /* else nothing is written through it */
 }
 
 static void pq_hold(struct pfs_store *base, uint64_t id)
@@ -475,6 +475,9 @@ static void pq_health(struct pfs_backend *base, struct pfs_health *out)
 	struct pg_backend *b = pg_of(base);
 
 	memset(out, 0, sizeof(*out));
+	out->ok = !base->own; /* views tell for themselves */
+	if (out->ok)
+		return;
 	pthread_mutex_lock(&b->health_lock);
 	out->why = b->trouble;
 	out->durable = b->durable;

@@ -531,7 +531,7 @@ int pg_conn_prepare(struct pg_conn *c, bool all)
 	return err;
 }
 
-int pg_conn_open(struct pg_backend *b, bool whole, struct pg_conn **out)
+int pg_conn_connect(struct pg_backend *b, struct pg_conn **out)
 {
 	struct pg_conn *c = calloc(1, sizeof(*c));
 	int err;
@@ -546,6 +546,19 @@ int pg_conn_open(struct pg_backend *b, bool whole, struct pg_conn **out)
 		PQsetNoticeProcessor(c->pq, ignore_notice, NULL);
 		err = check_server(c);
 	}
+	if (err)
+		pg_conn_close(c);
+	else
+		*out = c;
+	return err;
+}
+
+int pg_conn_open(struct pg_backend *b, bool whole, struct pg_conn **out)
+{
+	struct pg_conn *c = NULL;
+	int err;
+
+	err = pg_conn_connect(b, &c);
 	if (!err)
 		err = set_up(c);
 	if (!err && whole)

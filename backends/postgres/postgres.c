@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "backends/postgres/postgres.h"
+#include "backends/postgres/rows.h"
+#include "backends/sql/plain.h"
 
 /* ---- maintenance ---------------------------------------------------------------------------- */
 
@@ -122,6 +124,7 @@ void pg_backend_free(struct pfs_backend *base)
 		pg_session_end(b);
 	}
 	pfs_pool_release(&b->pool);
+	pg_rows_release(b);
 	pfs_commit_release(&b->commit);
 	pg_watch_release(b);
 	pfs_kv_release(&b->kv);
@@ -178,8 +181,11 @@ static int start(struct pg_backend *b, struct pfs_msg *msg)
 int pg_backend_start(struct pfs_backend *base, struct pfs_msg *msg)
 {
 	struct pg_backend *b = pg_of(base);
-	int err = start(b, msg);
+	int err;
 
+	if (!base->own) /* views have connections of their own */
+		return 0;
+	err = start(b, msg);
 	if (err) {
 		if (msg && !msg->text[0])
 			pfs_msg_set(msg, "%s",
@@ -251,6 +257,7 @@ static int pq_create(const char *name, const struct pfs_option_set *set, struct 
 	pthread_mutex_init(&b->health_lock, NULL);
 	pthread_mutex_init(&b->writer, NULL);
 	pg_watch_init(b);
+	pg_rows_init(b);
 	err = pfs_kv_init(&b->kv);
 	if (!err)
 		err = set_options(b, set);
@@ -261,6 +268,9 @@ static int pq_create(const char *name, const struct pfs_option_set *set, struct 
 	if (!err)
 		err = pfs_pool_init(&b->pool, &pg_pool_ops, b, size, b->max_overflow,
 				    b->retry_timeout);
+	if (!err)
+		err = pfs_pool_init(&b->others.pool, &pg_rows_pool_ops, b, b->pool_size,
+				    b->max_overflow, b->retry_timeout);
 	if (err)
 		pfs_msg_set(msg, "%s", strerror(-err));
 	else
@@ -305,6 +315,20 @@ static void pq_place(const struct pfs_option_set *set, struct pfs_buf *out)
 	PQconninfoFree(defaults);
 }
 
+static int pq_adopt(struct pfs_backend *host, enum pfs_layout layout, const char *name,
+		    const struct pfs_option_set *store, struct pfs_backend **out,
+		    struct pfs_msg *msg)
+{
+	bool read_only = pfs_option_get(store, "read_only")->num != 0;
+	struct pfs_rows_db *db = NULL;
+	int err;
+
+	if (layout != PFS_LAYOUT_PLAIN)
+		return -EOPNOTSUPP;
+	err = pg_rows_new(host, read_only, &db);
+	return err ? err : plain_adopt(host, db, &plain_postgres, name, store, out, msg);
+}
+
 static const struct pfs_option pg_options[] = {
 	{.name = "url",
 	 .type = PFS_OPT_STRING,
@@ -333,7 +357,7 @@ const struct pfs_engine pfs_postgres_engine = {
 	.name = "postgres",
 	.help = "a PostgreSQL database",
 	.kinds = PFS_KIND_KV,
-	.layouts = PFS_LAYOUT_OWN,
+	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_PLAIN,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,
@@ -341,4 +365,5 @@ const struct pfs_engine pfs_postgres_engine = {
 	.create = pq_create,
 	.schemes = "postgres|postgresql",
 	.place = pq_place,
+	.adopt = pq_adopt,
 };

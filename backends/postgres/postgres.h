@@ -11,6 +11,7 @@
  *	txn.c		write transactions: one at a time in the whole schema, each exactly once
  *	commit.c	group commit
  *	session.c	the session: beginning, end, heartbeat, being declared dead
+ *	rows.c		others' tables: the driver of rows.h
  *	watch.c		the two threads: listening; sweeping
  *	schema.c	tables, telling ours from others'
  *	view.c		the view for SQL clients and its triggers
@@ -162,6 +163,15 @@ struct pg_backend {
 	uint64_t asked, heard;	   /* guarded by heard_lock */
 	bool recover;		   /* atomic: an SQL client removed something, or a session died */
 	bool revived; /* atomic: the session began anew; changes may have been missed */
+
+	/* Connections to others' tables. */
+	struct {
+		struct pfs_pool pool;
+		pthread_mutex_t lock; /* guards probing */
+		bool probing;
+		pthread_t thread;
+		struct pfs_wake wake;
+	} others;
 };
 
 struct pg_store {
@@ -196,6 +206,8 @@ static inline struct pg_conn *pg_conn_of(struct pfs_sql_conn *c)
  * -errno: -EHOSTDOWN where the server cannot be reached (yet); other errors with the error text.
  */
 int pg_conn_open(struct pg_backend *b, bool whole, struct pg_conn **out);
+/* The same, and nothing is set up. */
+int pg_conn_connect(struct pg_backend *b, struct pg_conn **out);
 void pg_conn_close(struct pg_conn *c); /* NULL: no-op */
 /* Begin to pipeline. all: prepare every statement, which tells whether the tables are as we know them. */
 int pg_conn_prepare(struct pg_conn *c, bool all);
@@ -333,6 +345,12 @@ int pg_sweep(struct pg_backend *b, int64_t until);
  */
 int pg_layout(struct pg_conn *c, struct pfs_msg *msg);
 extern const char pg_view_sql[];
+
+/* ---- rows.c --------------------------------------------------------------------------------- */
+
+extern const struct pfs_pool_ops pg_rows_pool_ops;
+void pg_rows_init(struct pg_backend *b); /* but for the pool */
+void pg_rows_release(struct pg_backend *b);
 
 /* ---- postgres.c, calls.c --------------------------------------------------------------------- */
 

@@ -60,8 +60,12 @@ struct pfs_rows_ops {
 	void (*end)(struct pfs_rows *r); /* NULL: no-op */
 	/* Rows changed by the statement that was last run to its end. */
 	int64_t (*changes)(struct pfs_rows_conn *c);
-	/* A transaction; begin of one that writes keeps other writers out of what it reads, or -EBUSY. */
+	/*
+	 * A transaction. Others can change what one that writes has read unless it was read by a SELECT
+	 * that ends with db->lock.
+	 */
 	int (*begin)(struct pfs_rows_conn *c, bool write);
+	/* -EINPROGRESS: the connection broke, and nobody knows whether it was done. */
 	int (*commit)(struct pfs_rows_conn *c);
 	void (*rollback)(struct pfs_rows_conn *c);
 	/*
@@ -70,10 +74,13 @@ struct pfs_rows_ops {
 	 */
 	int (*data_version)(struct pfs_rows_db *db, uint64_t *out);
 	void (*connections)(struct pfs_rows_db *db, struct pfs_connections *out);
+	/* Can the engine be reached, as far as is known? Does no I/O; sets ok and why. */
+	void (*health)(struct pfs_rows_db *db, struct pfs_health *out);
 };
 
 struct pfs_rows_db {
 	const struct pfs_rows_ops *ops;
+	const char *lock; /* " FOR UPDATE", or "" where begin keeps all other writers out */
 };
 
 /* Append "name" with the quotes doubled that it has. */

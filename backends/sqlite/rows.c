@@ -15,8 +15,9 @@
 
 struct lite_conn {
 	struct lite_db *db;
+	uint64_t exchanged; /* as it was when this was opened */
+	bool writes;	    /* it is db->writer */
 	sqlite3 *sq;
-	int64_t changes;
 	struct lite_stmt {
 		char *sql;
 		sqlite3_stmt *stmt;
@@ -31,9 +32,19 @@ struct lite_db {
 	char *path;
 	int64_t timeout;
 	bool read_only;
-	/* Asks for data_version, which tells of others only. */
-	pthread_mutex_t lock;
-	struct lite_conn *observer;
+	/*
+	 * The one connection that writes, and asks for data_version: that tells of others' changes only.
+	 * Whoever has `writing` has it.
+	 */
+	pthread_mutex_t writing;
+	struct lite_conn *writer;
+	uint64_t version; /* atomic: what data_version said last */
+	/* The file that connections are to; another one took its place: `exchanged` counts. */
+	pthread_mutex_t lock; /* guards the rest */
+	dev_t dev;
+	ino_t ino;
+	uint64_t exchanged;
+	struct pfs_msg trouble; /* empty: none */
 };
 
 static struct lite_db *db_of(struct pfs_rows_db *db)
@@ -100,6 +111,31 @@ static void lite_close(void *arg, void *conn)
 	free(c);
 }
 
+/* Which file is at the path; connections to the one before are of no use. */
+static int file_now(struct lite_db *db, uint64_t *exchanged)
+{
+	struct stat st;
+	int err = 0;
+
+	pthread_mutex_lock(&db->lock);
+	if (stat(db->path, &st) != 0) {
+		err = -EIO;
+		pfs_msg_set(&db->trouble, "database file %s: %s", db->path, strerror(errno));
+		pfs_error_text_set("%s", db->trouble.text);
+	} else {
+		if (db->ino && (st.st_dev != db->dev || st.st_ino != db->ino)) {
+			db->exchanged++;
+			pfs_log(PFS_LOG_WARN, "database file %s was replaced by another", db->path);
+		}
+		db->dev = st.st_dev;
+		db->ino = st.st_ino;
+		pfs_msg_clear(&db->trouble);
+	}
+	*exchanged = db->exchanged;
+	pthread_mutex_unlock(&db->lock);
+	return err;
+}
+
 static int lite_open(void *arg, void **out)
 {
 	struct lite_db *db = arg;
@@ -109,6 +145,11 @@ static int lite_open(void *arg, void **out)
 	if (!c)
 		return -ENOMEM;
 	c->db = db;
+	err = file_now(db, &c->exchanged);
+	if (err) {
+		free(c);
+		return err;
+	}
 	rc = sqlite3_open_v2(db->path, &c->sq,
 			     (db->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
 				     SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
@@ -129,15 +170,66 @@ static int lite_open(void *arg, void **out)
 
 static const struct pfs_pool_ops lite_pool_ops = {.open = lite_open, .close = lite_close};
 
+/* The writing connection, to the file that is there now; with `writing` held. */
+static int writer_open(struct lite_db *db)
+{
+	uint64_t exchanged;
+	void *conn = NULL;
+	int err;
+
+	err = file_now(db, &exchanged);
+	if (!err && db->writer && db->writer->exchanged != exchanged) {
+		lite_close(NULL, db->writer);
+		db->writer = NULL;
+	}
+	if (!err && !db->writer) {
+		err = lite_open(db, &conn);
+		db->writer = err ? NULL : conn;
+		if (!err)
+			db->writer->writes = true;
+	}
+	return err;
+}
+
+static int writer_get(struct lite_db *db, struct pfs_rows_conn **out)
+{
+	struct timespec until;
+	int err;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (time_t)(db->timeout / NSEC_PER_SEC) + 1;
+	if (pthread_mutex_timedlock(&db->writing, &until)) {
+		pfs_error_text_set("SQLite: another write takes too long");
+		return -EBUSY;
+	}
+	err = writer_open(db);
+	if (err)
+		pthread_mutex_unlock(&db->writing);
+	else
+		*out = (struct pfs_rows_conn *)(void *)db->writer;
+	return err;
+}
+
 static int lite_get(struct pfs_rows_db *base, bool write, struct pfs_rows_conn **out)
 {
 	struct lite_db *db = db_of(base);
+	uint64_t exchanged;
 	void *conn = NULL;
 	int err;
 
 	if (write && db->read_only)
 		return -EROFS;
-	err = pfs_pool_get(&db->pool, pfs_monotonic_ns() + db->timeout, &conn);
+	if (write)
+		return writer_get(db, out);
+	err = file_now(db, &exchanged);
+	while (!err) {
+		err = pfs_pool_get(&db->pool, pfs_monotonic_ns() + db->timeout, &conn);
+		if (err || ((struct lite_conn *)conn)->exchanged == exchanged)
+			break;
+		pfs_pool_put(&db->pool, conn, true);
+	}
+	if (err == -EBUSY)
+		pfs_error_text_set("all %u connections were busy", db->pool.size + db->pool.overflow);
 	if (!err)
 		*out = conn;
 	return err;
@@ -151,8 +243,18 @@ static void lite_rollback(struct pfs_rows_conn *c)
 
 static void lite_put(struct pfs_rows_db *base, struct pfs_rows_conn *c, bool broken)
 {
+	struct lite_db *db = db_of(base);
+
 	lite_rollback(c);
-	pfs_pool_put(&db_of(base)->pool, c, broken);
+	if (!conn_of(c)->writes) {
+		pfs_pool_put(&db->pool, c, broken);
+		return;
+	}
+	if (broken) {
+		lite_close(NULL, db->writer);
+		db->writer = NULL;
+	}
+	pthread_mutex_unlock(&db->writing);
 }
 
 /* ---- statements ----------------------------------------------------------------------------- */
@@ -303,37 +405,57 @@ static int lite_commit(struct pfs_rows_conn *c)
 
 /* ---- what others do ------------------------------------------------------------------------- */
 
-static int lite_data_version(struct pfs_rows_db *base, uint64_t *out)
+static int read_version(struct lite_db *db, uint64_t *out)
 {
-	struct lite_db *db = db_of(base);
 	struct pfs_rows *r = NULL;
 	struct pfs_value v;
-	void *conn = NULL;
-	int err = 0;
+	int err;
 
-	pthread_mutex_lock(&db->lock);
-	if (!db->observer) {
-		err = lite_open(db, &conn);
-		db->observer = err ? NULL : conn;
-	}
-	if (!err)
-		err = lite_query((struct pfs_rows_conn *)(void *)db->observer,
-				 "PRAGMA data_version", NULL, 0, &r);
+	err = lite_query((struct pfs_rows_conn *)(void *)db->writer, "PRAGMA data_version", NULL, 0,
+			 &r);
 	if (!err && (err = lite_next(r)) > 0) {
 		lite_column(r, 0, &v);
-		*out = (uint64_t)v.num;
+		/* A connection to another file counts from the beginning. */
+		*out = (uint64_t)v.num + (db->writer->exchanged << 40);
 		err = 0;
 	} else if (!err) {
 		err = -EIO;
 	}
 	lite_end(r);
-	pthread_mutex_unlock(&db->lock);
+	return err;
+}
+
+/* While a write is under way the answer is that of before. */
+static int lite_data_version(struct pfs_rows_db *base, uint64_t *out)
+{
+	struct lite_db *db = db_of(base);
+	int err = 0;
+
+	*out = __atomic_load_n(&db->version, __ATOMIC_ACQUIRE);
+	if (pthread_mutex_trylock(&db->writing) != 0)
+		return 0;
+	err = writer_open(db);
+	if (!err)
+		err = read_version(db, out);
+	if (!err)
+		__atomic_store_n(&db->version, *out, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&db->writing);
 	return err;
 }
 
 static void lite_connections(struct pfs_rows_db *base, struct pfs_connections *out)
 {
 	pfs_pool_counts(&db_of(base)->pool, out);
+}
+
+static void lite_health(struct pfs_rows_db *base, struct pfs_health *out)
+{
+	struct lite_db *db = db_of(base);
+
+	pthread_mutex_lock(&db->lock);
+	out->why = db->trouble;
+	pthread_mutex_unlock(&db->lock);
+	out->ok = !out->why.text[0];
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -343,8 +465,9 @@ static void lite_free(struct pfs_rows_db *base)
 	struct lite_db *db = db_of(base);
 
 	pfs_pool_release(&db->pool);
-	if (db->observer)
-		lite_close(NULL, db->observer);
+	if (db->writer)
+		lite_close(NULL, db->writer);
+	pthread_mutex_destroy(&db->writing);
 	pthread_mutex_destroy(&db->lock);
 	free(db->path);
 	free(db);
@@ -364,6 +487,7 @@ static const struct pfs_rows_ops lite_ops = {
 	.rollback = lite_rollback,
 	.data_version = lite_data_version,
 	.connections = lite_connections,
+	.health = lite_health,
 };
 
 int sqlite_rows_new(struct pfs_backend *host, bool read_only, struct pfs_rows_db **out)
@@ -374,10 +498,12 @@ int sqlite_rows_new(struct pfs_backend *host, bool read_only, struct pfs_rows_db
 	if (!db)
 		return -ENOMEM;
 	db->base.ops = &lite_ops;
+	db->base.lock = "";
 	db->path = strdup(pfs_option_get(host->set, "path")->str);
 	db->timeout = pfs_option_get(host->set, "timeout")->num;
 	db->read_only = read_only;
 	pthread_mutex_init(&db->lock, NULL);
+	pthread_mutex_init(&db->writing, NULL);
 	err = pfs_pool_init(&db->pool, &lite_pool_ops, db,
 			    (unsigned)pfs_option_get(host->set, "pool_size")->num,
 			    (unsigned)pfs_option_get(host->set, "max_overflow")->num, 0);

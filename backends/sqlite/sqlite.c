@@ -10,6 +10,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "backends/sql/plain.h"
+#include "backends/sqlite/rows.h"
 #include "backends/sqlite/sqlite.h"
 
 #define SMALL_READ 65536
@@ -412,6 +414,8 @@ static int sq_sync(struct pfs_backend *base)
 	struct sqlite_backend *b = sqlite_of(base);
 	int err;
 
+	if (!base->own) /* nothing is written through it */
+		return 0;
 	err = enter(b);
 	if (err)
 		return err;
@@ -492,6 +496,8 @@ static int sq_catch_up(struct pfs_backend *base)
 	struct sqlite_backend *b = sqlite_of(base);
 	int err;
 
+	if (!base->own)
+		return 0;
 	err = enter(b);
 	if (err)
 		return err;
@@ -752,6 +758,20 @@ static int sq_create(const char *name, const struct pfs_option_set *set, struct 
 	return 0;
 }
 
+static int sq_adopt(struct pfs_backend *host, enum pfs_layout layout, const char *name,
+		    const struct pfs_option_set *store, struct pfs_backend **out,
+		    struct pfs_msg *msg)
+{
+	bool read_only = pfs_option_get(store, "read_only")->num != 0;
+	struct pfs_rows_db *db = NULL;
+	int err;
+
+	if (layout != PFS_LAYOUT_PLAIN)
+		return -EOPNOTSUPP;
+	err = sqlite_rows_new(host, read_only, &db);
+	return err ? err : plain_adopt(host, db, &plain_sqlite, name, store, out, msg);
+}
+
 static const struct pfs_option sqlite_options[] = {
 	{.name = "path", .type = PFS_OPT_PATH, .required = true, .help = "the database file"},
 	{.name = "create",
@@ -766,11 +786,12 @@ const struct pfs_engine pfs_sqlite_engine = {
 	.name = "sqlite",
 	.help = "an SQLite database file",
 	.kinds = PFS_KIND_KV,
-	.layouts = PFS_LAYOUT_OWN,
+	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_PLAIN,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
 			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,
 	.options = sqlite_options,
 	.create = sq_create,
 	.schemes = "sqlite",
+	.adopt = sq_adopt,
 };
