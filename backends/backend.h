@@ -356,6 +356,7 @@ struct pfs_health {
 	bool ok;
 	struct pfs_msg why;	/* when not ok: what is wrong and what to do */
 	struct pfs_msg durable; /* empty: sync() survives power loss; else why it does not */
+	struct pfs_msg note;	/* empty, or a line that says what else there is to know */
 	struct pfs_msg read_only; /* why nothing can be written, whatever the store's options say */
 };
 

@@ -115,6 +115,8 @@ static void backend_health(const struct pfs_backend *backend, struct pfs_buf *ou
 		pfs_buf_printf(out, "unhealthy: %s\n", h.why.text[0] ? h.why.text : "not started");
 	if (h.durable.text[0])
 		pfs_buf_printf(out, "fsync: not safe against power loss: %s\n", h.durable.text);
+	if (h.note.text[0])
+		pfs_buf_printf(out, "%s\n", h.note.text);
 	if (h.read_only.text[0])
 		pfs_buf_printf(out, "read-only: %s\n", h.read_only.text);
 }

@@ -185,7 +185,8 @@ static int set_expiry(struct pfs_fs *fs, struct pfs_node *node, int64_t expires,
 	err = pfs_node_attr(fs, node, &attr);
 	if (err)
 		return err;
-	if (!S_ISREG(attr.mode))
+	/* What others keep may expire whatever it is shown as: that is for the view to say. */
+	if (!S_ISREG(attr.mode) && !pfs_vol_offers(node->vol, PFS_CAP_TOLD_XATTRS))
 		return -EOPNOTSUPP;
 	if ((flags & XATTR_CREATE) && attr.expires)
 		return -EEXIST;

@@ -498,6 +498,37 @@ static ssize_t give(const char *text, void *buf, size_t len)
 	return (ssize_t)n;
 }
 
+/* Of a scratch file. The lock is held. */
+static ssize_t give_kept(const struct adopt_node *node, struct pfs_bytes wanted, void *buf, size_t len)
+{
+	struct pfs_bytes name, value;
+	size_t at = 0;
+
+	while (adopt_kept_xattr(node, &at, &name, &value)) {
+		if (!pfs_bytes_eq(name, wanted))
+			continue;
+		if (len && value.len > len)
+			return -ERANGE;
+		if (len)
+			memcpy(buf, value.p, value.len);
+		return (ssize_t)value.len;
+	}
+	return -ENODATA;
+}
+
+static void list_kept(const struct adopt_node *node, struct pfs_buf *out)
+{
+	struct pfs_bytes name, value;
+	size_t at = 0;
+
+	while (adopt_kept_xattr(node, &at, &name, &value)) {
+		pfs_buf_str(out, PREFIX);
+		pfs_buf_add(out, name.p, name.len + 1);
+	}
+	if (node->expires)
+		pfs_buf_add(out, PREFIX "expires", sizeof(PREFIX "expires"));
+}
+
 static ssize_t ad_xattr_get(struct pfs_store *s, uint64_t id, struct pfs_bytes name, void *buf,
 			    size_t len)
 {
@@ -517,7 +548,7 @@ static ssize_t ad_xattr_get(struct pfs_store *s, uint64_t id, struct pfs_bytes n
 		n = give(node->error, buf, len);
 		done = true;
 	} else {
-		n = done ? -ENODATA : adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
+		n = done ? give_kept(node, name, buf, len) : adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
 		done |= n != 0;
 	}
 	pthread_mutex_unlock(&a->lock);
@@ -562,6 +593,8 @@ static int ad_xattr_list(struct pfs_store *s, uint64_t id, struct pfs_buf *out)
 		return -ENOENT;
 	pthread_mutex_lock(&a->lock);
 	err = done ? 0 : adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
+	if (done)
+		list_kept(node, out);
 	pthread_mutex_unlock(&a->lock);
 	if (!err && !done && a->view->ops->xattr_list)
 		err = list_names(a, &path, out);
@@ -632,6 +665,57 @@ void pfs_view_changed(struct pfs_view *view, const struct pfs_bytes *path)
 		pfs_backend_notify(&a->base, &all, 1);
 	else
 		pfs_backend_notify(&a->base, events, n);
+}
+
+/* Events about all known entries of a directory; names are copied. The lock is held. */
+static size_t tell_entries(struct adopt *a, const struct adopt_node *dir, struct pfs_event *events,
+			   size_t max, struct pfs_buf *names)
+{
+	struct adopt_node *node;
+	size_t n = 0, i, at = 0;
+
+	for (i = 0; i < a->buckets && n < max; i++) {
+		for (node = a->by_id[i]; node && n < max; node = node->id_next) {
+			if (node->parent != dir || in_memory(node))
+				continue;
+			node->changes++;
+			events[n++] = (struct pfs_event){.type = PFS_EVENT_CONTENT, .id = node->id};
+			events[n++] = (struct pfs_event){.type = PFS_EVENT_ENTRY,
+							 .dir = dir->id,
+							 .name = {NULL, node->len}};
+			pfs_buf_add(names, node->name, node->len);
+		}
+	}
+	for (i = 1; i < n && !names->failed; i += 2) {
+		events[i].name.p = names->data + at;
+		at += events[i].name.len;
+	}
+	return names->failed ? 0 : n;
+}
+
+void pfs_view_changed_below(struct pfs_view *view, const struct pfs_bytes *path)
+{
+	struct adopt *a = adopt_of(view->backend);
+	struct adopt_node *node, *dir;
+	struct pfs_event *events = NULL;
+	struct pfs_buf names = {0};
+	struct pfs_bytes name;
+	size_t n = 0, max;
+
+	pfs_view_changed(view, path);
+	pthread_mutex_lock(&a->lock);
+	node = adopt_by_path(a, *path, &dir, &name);
+	max = node ? 2 * node->children : 0;
+	events = max ? malloc(max * sizeof(*events)) : NULL;
+	if (events)
+		n = tell_entries(a, node, events, max, &names);
+	pthread_mutex_unlock(&a->lock);
+	if (max && !n) /* no memory to say which */
+		pfs_view_changed(view, NULL);
+	else if (n)
+		pfs_backend_notify(&a->base, events, n);
+	free(events);
+	pfs_buf_release(&names);
 }
 
 /* ---- the backend ---------------------------------------------------------------------------- */

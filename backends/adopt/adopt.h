@@ -61,6 +61,11 @@ struct adopt_node {
 	bool hidden;
 	struct adopt_node *kept;
 	bool over; /* NEW: the engine has the key, of another file's time */
+	/*
+	 * SCRATCH, NEW: the view's attributes that were set on it, for the key that it will be, each as
+	 * NAME, NUL, a length of four bytes, the value.
+	 */
+	struct pfs_buf xattrs;
 	char *error; /* why the last write failed; NULL: it did not */
 	char *name; /* owned */
 	size_t len;
@@ -117,6 +122,9 @@ int adopt_path(const struct adopt_node *node, struct pfs_bytes name, struct pfs_
 /* The node at `path`, or NULL; *dir: its directory, if that is known. */
 struct adopt_node *adopt_by_path(struct adopt *a, struct pfs_bytes path, struct adopt_node **dir,
 				 struct pfs_bytes *name);
+/* A kept attribute of a scratch file, at *at, which is moved behind it; false: there are no more. */
+bool adopt_kept_xattr(const struct adopt_node *node, size_t *at, struct pfs_bytes *name,
+		      struct pfs_bytes *value);
 /* The view has said what there is at the node's path, asked when `changes` was as given. */
 void adopt_told(struct adopt *a, struct adopt_node *node, const struct pfs_view_attr *told,
 		uint64_t changes);

@@ -108,19 +108,31 @@ static void set_text(struct adopt *a, struct adopt_node *node, struct pfs_buf *t
 static int carry(struct adopt *a, struct adopt_node *node, const struct pfs_buf *path,
 		 struct pfs_view_attr *told)
 {
-	int64_t expires;
-	int err;
+	const struct pfs_view_ops *ops = a->view->ops;
+	struct adopt_node copy = {0};
+	struct pfs_bytes name, value;
+	size_t at = 0;
+	int err = 0;
 
 	pthread_mutex_lock(&a->lock);
-	expires = in_memory(node) ? node->expires : 0;
+	if (in_memory(node)) {
+		copy.expires = node->expires;
+		pfs_buf_add(&copy.xattrs, node->xattrs.data, node->xattrs.len);
+	}
 	pthread_mutex_unlock(&a->lock);
-	if (!expires)
-		return 0;
-	if (!a->view->ops->set_expires)
+	if (copy.xattrs.failed)
+		err = -ENOMEM;
+	while (!err && adopt_kept_xattr(&copy, &at, &name, &value))
+		err = ops->xattr_set ? ops->xattr_set(a->view, bytes_of(path), name, value, told)
+				     : -EOPNOTSUPP;
+	pfs_buf_release(&copy.xattrs);
+	if (err || !copy.expires)
+		return err;
+	if (!ops->set_expires)
 		return -EOPNOTSUPP;
-	err = a->view->ops->set_expires(a->view, bytes_of(path), expires);
+	err = ops->set_expires(a->view, bytes_of(path), copy.expires);
 	if (!err)
-		err = a->view->ops->stat(a->view, bytes_of(path), told);
+		err = ops->stat(a->view, bytes_of(path), told);
 	return err == -ENOENT ? 0 : err; /* the time has passed already */
 }
 
@@ -128,6 +140,8 @@ static int carry(struct adopt *a, struct adopt_node *node, const struct pfs_buf 
 static void is_key(struct adopt *a, struct adopt_node *node, const struct pfs_view_attr *told)
 {
 	adopt_text_clear(a, &node->text);
+	pfs_buf_release(&node->xattrs);
+	node->xattrs = (struct pfs_buf){0};
 	node->over = false;
 	node->expires = 0;
 	node->mode = S_IFREG;
@@ -766,6 +780,51 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 	return err;
 }
 
+/* Room for what is set on a scratch file. */
+#define KEPT_XATTRS_MAX PFS_XATTR_SIZE_MAX
+
+/* The attributes of a scratch file are for the key that it will be: copying tools set them before. */
+static int keep_xattr(struct adopt *a, struct adopt_node *node, struct pfs_bytes name,
+		      struct pfs_bytes value, struct pfs_attr *out)
+{
+	struct pfs_buf kept = {0};
+	struct pfs_bytes other, its;
+	uint32_t len = (uint32_t)value.len;
+	size_t at = 0;
+	int err = 0;
+
+	pthread_mutex_lock(&a->lock);
+	while (adopt_kept_xattr(node, &at, &other, &its)) {
+		uint32_t n = (uint32_t)its.len;
+
+		if (pfs_bytes_eq(other, name))
+			continue;
+		pfs_buf_add(&kept, other.p, other.len + 1);
+		pfs_buf_add(&kept, &n, sizeof(n));
+		pfs_buf_add(&kept, its.p, its.len);
+	}
+	if (value.p) {
+		pfs_buf_add(&kept, name.p, name.len);
+		pfs_buf_add(&kept, "", 1);
+		pfs_buf_add(&kept, &len, sizeof(len));
+		pfs_buf_add(&kept, value.p, value.len);
+	}
+	if (kept.failed)
+		err = -ENOMEM;
+	else if (kept.len > KEPT_XATTRS_MAX)
+		err = -ENOSPC;
+	if (!err) {
+		pfs_buf_release(&node->xattrs);
+		node->xattrs = kept;
+		node->version++;
+		adopt_attr(a, node, out);
+	} else {
+		pfs_buf_release(&kept);
+	}
+	pthread_mutex_unlock(&a->lock);
+	return err;
+}
+
 static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 {
 	static const char prefix[] = "user.persistfs.";
@@ -777,7 +836,8 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 
 	if (!node)
 		return -ENOENT;
-	if (!a->view->ops->xattr_set || in_memory(node) || name.len < sizeof(prefix) ||
+	if (!a->view->ops->xattr_set ||
+	    node->state == ADOPT_GONE || name.len < sizeof(prefix) ||
 	    memcmp(name.p, prefix, sizeof(prefix) - 1) != 0) {
 		err = -EOPNOTSUPP;
 		goto out;
@@ -789,6 +849,10 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 				 : PFS_BYTES("");
 	if (m->op == PFS_OP_SETXATTR && !value.p)
 		value.p = "";
+	if (in_memory(node)) {
+		err = keep_xattr(a, node, name, value, &m->attr);
+		goto out;
+	}
 	err = path_of(a, node, (struct pfs_bytes){NULL, 0}, &path);
 	if (!err)
 		err = a->view->ops->xattr_set(a->view, bytes_of(&path), name, value, &told);
@@ -1065,14 +1129,19 @@ static int rename_memory(struct renaming *r)
 
 static int rename_one(struct renaming *r)
 {
+	struct pfs_view_attr told = {0};
 	struct pfs_attr attr;
 	int err = 0;
 
 	if (r->node && in_memory(r->node))
 		return rename_memory(r);
 	if (!r->node) {
+		err = r->a->view->ops->stat(r->a->view, bytes_of(&r->from), &told);
+		if (err)
+			return err;
 		pthread_mutex_lock(&r->a->lock);
-		r->node = adopt_node_new(r->a, r->dir, r->m->name, 0, ADOPT_KEY, S_IFREG);
+		r->node = adopt_node_new(r->a, r->dir, r->m->name, 0, ADOPT_KEY,
+					 told.mode & S_IFMT);
 		if (r->node)
 			adopt_pin(r->node);
 		pthread_mutex_unlock(&r->a->lock);

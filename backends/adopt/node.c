@@ -133,6 +133,22 @@ void adopt_text_clear(struct adopt *a, struct pfs_buf *text)
 	*text = (struct pfs_buf){0};
 }
 
+bool adopt_kept_xattr(const struct adopt_node *node, size_t *at, struct pfs_bytes *name,
+		      struct pfs_bytes *value)
+{
+	const char *p = node->xattrs.data + *at;
+	uint32_t len;
+
+	if (*at >= node->xattrs.len)
+		return false;
+	*name = pfs_bytes_str(p);
+	p += name->len + 1;
+	memcpy(&len, p, sizeof(len));
+	*value = (struct pfs_bytes){p + sizeof(len), len};
+	*at += name->len + 1 + sizeof(len) + len;
+	return true;
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 static void node_free(struct adopt *a, struct adopt_node *node)
@@ -142,6 +158,7 @@ static void node_free(struct adopt *a, struct adopt_node *node)
 	use_unlink(a, node);
 	id_unlink(a, node);
 	adopt_text_clear(a, &node->text);
+	pfs_buf_release(&node->xattrs);
 	free(node->error);
 	free(node->name);
 	a->nnodes--;
@@ -326,6 +343,7 @@ void adopt_nodes_release(struct adopt *a)
 		for (node = a->by_id[i]; node; node = next) {
 			next = node->id_next;
 			pfs_buf_release(&node->text);
+			pfs_buf_release(&node->xattrs);
 			free(node->error);
 			free(node->name);
 			free(node);

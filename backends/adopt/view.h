@@ -142,6 +142,9 @@ int pfs_adopt_new(const char *name, const struct pfs_engine *engine, struct pfs_
  */
 void pfs_view_changed(struct pfs_view *view, const struct pfs_bytes *path);
 
+/* The same of a directory whose entries may all have changed with it. */
+void pfs_view_changed_below(struct pfs_view *view, const struct pfs_bytes *path);
+
 /*
  * Names under which editors and copying tools keep what they are about to rename: see scratch.c. Does
  * not block.

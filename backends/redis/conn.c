@@ -39,6 +39,14 @@ static const struct {
 	{"NOREPLICAS ", -EROFS},
 	{"OOM ", -ENOSPC},
 	{"MISCONF ", -EIO},
+	{"WRONGTYPE ", -EINVAL},
+	{"not a valid float", -EINVAL},
+	{"not an integer", -EINVAL},
+	{"resulting score is not a number", -EINVAL},
+	{"would overflow", -ERANGE},
+	{"would produce NaN", -ERANGE},
+	{"Invalid stream ID", -EINVAL},
+	{"equal or smaller than the target stream", -EINVAL},
 	{"NOAUTH ", -EACCES},
 	{"WRONGPASS ", -EACCES},
 	{"NOPERM ", -EACCES},
@@ -274,8 +282,8 @@ static int greet(struct redis_backend *b, redisContext *c)
 	pthread_mutex_lock(&sha_lock);
 	err = script_sha[REDIS_SCRIPTS_ - 1][0] ? 0 : 1;
 	pthread_mutex_unlock(&sha_lock);
-	if (err)
-		err = redis_load_scripts(c);
+	/* Others' data is read and written without scripts. */
+	err = err && b->base.own ? redis_load_scripts(c) : 0;
 	return err ? err : redis_resume(b, c, run, false);
 }
 

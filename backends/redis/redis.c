@@ -373,7 +373,7 @@ static int redis_sync(struct pfs_backend *base)
 	redisReply *r = NULL;
 	int err;
 
-	if (!pfs_pool_down(&b->pool))
+	if (!pfs_pool_down(&b->pool) || !base->own)
 		return 0;
 	redis_arg_str(&a, "namespaces");
 	err = redis_call(b, REDIS_SESSION, "", &a, 0, &r);
@@ -440,11 +440,12 @@ static int redis_start(struct pfs_backend *base, struct pfs_msg *msg)
 		pfs_msg_set(msg, "%s", pfs_error_text()[0] ? pfs_error_text() : strerror(-err));
 		return err;
 	}
-	err = redis_attach(b, conn->ctx, msg);
+	if (base->own) /* others' data alone needs no session: their views do what is to be done */
+		err = redis_attach(b, conn->ctx, msg);
 	redis_put(b, conn, err == -EHOSTDOWN ? REDIS_LOST : err);
 	if (!err)
 		err = redis_look_at_health(b);
-	if (!err)
+	if (!err && base->own)
 		err = redis_watch_start(b);
 	if (err && !msg->text[0])
 		pfs_msg_set(msg, "%s: %s", b->target.where, strerror(-err));
@@ -633,7 +634,7 @@ const struct pfs_engine pfs_redis_engine = {
 	.name = "redis",
 	.help = "a Redis server: each file is the string at NAMESPACE:path",
 	.kinds = PFS_KIND_KV,
-	.layouts = PFS_LAYOUT_OWN,
+	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_NATIVE,
 	.capabilities = PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_EXPIRY |
 			PFS_CAP_NAMESPACES | PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,
@@ -641,4 +642,5 @@ const struct pfs_engine pfs_redis_engine = {
 	.create = redis_create,
 	.schemes = "redis|rediss|unix",
 	.place = redis_place,
+	.adopt = redis_adopt,
 };

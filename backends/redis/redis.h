@@ -14,6 +14,7 @@
  *	verify.c	are keys that we wrote a moment ago as we wrote them?
  *	watch.c		the engine's thread: hearing, heartbeat, sweeping, searching
  *	*.lua		the scripts: lib.lua and one of the others make one
+ *	native*.c	the keys of other applications, as they are: see native.h
  *
  * Locks, in this order, none held over another but as said: session_lock (while a session or the data
  * is exchanged; I/O under it), state_lock (what calls need to know; no I/O), holds.lock and watch.lock
@@ -249,6 +250,12 @@ void redis_watch_wake(struct redis_backend *b);
 /* Wait until what others do in ns is told, if it can be. */
 void redis_watch_namespace(struct redis_backend *b, struct redis_namespace *ns);
 int redis_catch_up(struct pfs_backend *base);
+
+/* ---- native.c ------------------------------------------------------------------------------- */
+
+/* A view of the server's keys as they are: engine->adopt. */
+int redis_adopt(struct pfs_backend *host, enum pfs_layout layout, const char *name,
+		const struct pfs_option_set *store, struct pfs_backend **out, struct pfs_msg *msg);
 
 /* ---- the backend ---------------------------------------------------------------------------- */
 

@@ -314,7 +314,7 @@ int redis_heartbeat(struct pfs_backend *base)
 {
 	struct redis_backend *b = redis_of(base);
 	bool dead;
-	int err = redis_beat(b);
+	int err = base->own ? redis_beat(b) : 0;
 
 	if (err)
 		return err;

@@ -110,6 +110,8 @@ int redis_catch_up(struct pfs_backend *base)
 	uint64_t token;
 	int rc = 0;
 
+	if (!base->own)
+		return 0;
 	pthread_mutex_lock(&b->watch_lock);
 	token = ++b->token;
 	pthread_mutex_unlock(&b->watch_lock);
