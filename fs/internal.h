@@ -107,6 +107,7 @@ struct pfs_data {
 	pthread_cond_t cond;
 	struct pfs_node *node; /* counted */
 	unsigned opens, writers, appenders; /* writers: those opened for writing */
+	unsigned direct; /* of the opens: past the kernel's pages */
 	_Atomic unsigned users; /* opens, being linked, and calls under way */
 	bool busy;	 /* a commit is under way: `committing` belongs to it */
 	uint64_t commits; /* counts finished commits */
