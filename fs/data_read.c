@@ -49,6 +49,15 @@ static void lay(const struct pfs_dirty *d, uint64_t below, uint64_t off, void *b
 		pfs_dirty_overlay(d, off, buf, below - off < len ? (size_t)(below - off) : len);
 }
 
+/* How far this mount's bytes reach that have a place, those before committing_at and append_at. */
+static uint64_t placed_end(const struct pfs_data *data)
+{
+	uint64_t old = data->busy ? pfs_dirty_end(&data->committing, data->committing_at) : 0;
+	uint64_t fresh = pfs_dirty_end(&data->dirty, data->append_at);
+
+	return old > fresh ? old : fresh;
+}
+
 /*
  * Put what was written over the n bytes that the engine has; returns how many there are now. `placed`:
  * only what has its place in the engine; appended bytes are left out until then. data->lock is held.
@@ -56,17 +65,15 @@ static void lay(const struct pfs_dirty *d, uint64_t below, uint64_t off, void *b
 static ssize_t lay_over(struct pfs_data *data, bool placed, ssize_t n, void *buf, size_t len,
 			uint64_t off)
 {
-	uint64_t old = data->committing_at, fresh = data->append_at, size = off + (uint64_t)n;
+	uint64_t size = off + (uint64_t)n, end = data->size;
 
-	if (!placed)
-		old = fresh = UINT64_MAX;
-	if (!data->busy)
-		old = UINT64_MAX;
-	if (data->local &&
-	    (data->rewrite || (data->size > size && old == UINT64_MAX && fresh == UINT64_MAX)))
-		size = data->size;
-	lay(&data->committing, old, off, buf, len);
-	lay(&data->dirty, fresh, off, buf, len);
+	if (placed && !data->rewrite)
+		end = placed_end(data);
+	if (data->local && (data->rewrite || end > size))
+		size = end;
+	lay(&data->committing, placed && data->busy ? data->committing_at : UINT64_MAX, off, buf,
+	    len);
+	lay(&data->dirty, placed ? data->append_at : UINT64_MAX, off, buf, len);
 	return size > off ? (size - off < len ? (ssize_t)(size - off) : (ssize_t)len) : 0;
 }
 

@@ -191,6 +191,70 @@ static void a_read_has_what_was_appended_before_though_the_push_channel_is_lost_
 	pfs_fs_forget(t->fs, node, 1);
 }
 
+/* What lies in front of appended bytes has its place, whether it is committed or not. */
+static void bytes_written_before_an_append_are_shown_where_that_waits_for_its_place(void **state)
+{
+	struct test_fs *t = *state;
+	struct pfs_file *f, *log;
+	struct pfs_node *node;
+	char buf[4];
+
+	t->store.commit_interval = 60 * NSEC_PER_SEC;
+	test_put(t, "log", "");
+	pfs_backend_set_pushing(t->backends[0], false);
+	node = test_lookup(t, t->root, "log");
+	f = test_open(t, node, O_RDWR);
+	log = test_open(t, node, O_WRONLY | O_APPEND);
+	test_write(t, f, "placed", 0);
+	test_write(t, log, "more", 6);
+	assert_int_equal(pfs_fs_read(t->fs, f, buf, sizeof(buf), 0), 4);
+	assert_memory_equal(buf, "plac", 4);
+	test_expect_stored(t, "log", "");
+	test_expect_shown(t, "log", "placedmore");
+	test_expect_stored(t, "log", "placedmore");
+	pfs_fs_release(t->fs, f);
+	pfs_fs_release(t->fs, log);
+	pfs_fs_forget(t->fs, node, 1);
+}
+
+static void append_elsewhere(struct test_fs *t, const char *name, const char *text)
+{
+	struct pfs_seg seg = {.p = text, .len = strlen(text)};
+	struct pfs_mutation m = {.op = PFS_OP_APPEND, .segs = &seg, .nsegs = 1};
+	struct pfs_batch batch = {.ops = &m, .nops = 1, .epoch = pfs_store_epoch(t->side)};
+
+	m.id = stored_attr(t, name).id;
+	assert_int_equal(pfs_store_commit(t->side, &batch), 0);
+}
+
+/* As soon as the new content is there, others append to it. */
+static void appended_during_the_publication_goes_behind_what_others_append_after_it(void **state)
+{
+	struct test_fs *t = *state;
+	struct call call = {.t = t};
+	struct pfs_node *node;
+	struct pfs_file *log;
+
+	t->store.commit_interval = 60 * NSEC_PER_SEC;
+	test_put(t, "log", "old\n");
+	node = test_lookup(t, t->root, "log");
+	call.file = test_open(t, node, O_WRONLY | O_TRUNC);
+	log = test_open(t, node, O_WRONLY | O_APPEND);
+	test_write(t, call.file, "one\n", 0);
+	slow_call(t, FAULT_COMMIT, 100, 0);
+	assert_int_equal(pthread_create(&call.thread, NULL, flush_main, &call), 0);
+	await_call(t);
+	test_write(t, log, "two\n", 4);
+	pthread_join(call.thread, NULL);
+	assert_int_equal(call.result, 0);
+	test_expect_stored(t, "log", "one\n");
+	append_elsewhere(t, "log", "foreign\n");
+	pfs_fs_release(t->fs, log);
+	pfs_fs_release(t->fs, call.file);
+	test_expect_stored(t, "log", "one\nforeign\ntwo\n");
+	pfs_fs_forget(t->fs, node, 1);
+}
+
 static bool goes_direct(struct test_fs *t, struct pfs_node *node, int flags, struct pfs_file **f)
 {
 	struct pfs_open_hints hints;
@@ -451,6 +515,8 @@ int main(void)
 		THROUGH(what_is_written_during_a_commit_is_committed_within_the_interval),
 		THROUGH(a_read_that_meets_the_publication_of_a_large_rewrite_has_its_bytes),
 		THROUGH(a_read_has_what_was_appended_before_though_the_push_channel_is_lost_meanwhile),
+		THROUGH(bytes_written_before_an_append_are_shown_where_that_waits_for_its_place),
+		THROUGH(appended_during_the_publication_goes_behind_what_others_append_after_it),
 		THROUGH(who_opens_a_file_that_is_appended_to_goes_the_way_of_those_before),
 		THROUGH(emptying_a_file_is_published_when_its_writer_closes_though_a_reader_stays),
 		THROUGH(a_rewrite_that_wrote_nothing_when_all_ends_leaves_the_old_value),
