@@ -142,3 +142,18 @@ ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off
 	pthread_mutex_unlock(&data->lock);
 	return local ? n : read_engine(data, buf, len, off);
 }
+
+ssize_t pfs_data_peek(struct pfs_data *data, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n = 0;
+	bool local;
+
+	pthread_mutex_lock(&data->lock);
+	local = data->local;
+	if (local)
+		n = read_under(data, buf, len, off);
+	if (local && n >= 0)
+		n = lay_over(data, pfs_data_shared(data), n, buf, len, off);
+	pthread_mutex_unlock(&data->lock);
+	return local ? n : read_engine(data, buf, len, off);
+}

@@ -170,6 +170,8 @@ int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *n
 		}
 		pfs_node_told_size(node, 0);
 	}
+	if (atomic_load(&node->grown_from))
+		pfs_inval_growth_later(fs, node);
 	set_hints(*out, flags, hints);
 	return 0;
 }

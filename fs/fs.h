@@ -65,6 +65,8 @@ struct pfs_kernel_ops {
 	/* off < 0: attributes only; off 0, len 0: all content too. */
 	/* false: the kernel has no such inode, or not yet. */
 	bool (*inval_inode)(void *arg, struct pfs_node *node, int64_t off, int64_t len);
+	/* The file has grown to `size` > 0, and `last` is its last byte. */
+	void (*file_grew)(void *arg, struct pfs_node *node, int64_t size, char last);
 };
 
 /*

@@ -85,6 +85,12 @@ struct pfs_node {
 	 */
 	_Atomic bool pages, dropping;
 	_Atomic uint64_t pages_of, told_size;
+	/*
+	 * Others have changed the content since, and the kernel may still go by a size as small as
+	 * grown_from - 1 where it does not ask (0: no). See inval.c.
+	 */
+	_Atomic uint64_t grown_from;
+	_Atomic bool growth_queued;
 	_Atomic(struct pfs_locks *) locks; /* once one was asked for; owned */
 	struct pfs_attr attr;
 	struct pfs_data *data; /* open or dirty; under the node's lock */
@@ -254,6 +260,8 @@ struct pfs_invalidator {
 	bool negatives; /* some volume's list of them is full */
 	uint64_t pushed, told; /* items, ever */
 	uint64_t alls, alls_told; /* wishes to take back everything, ever */
+	struct pfs_inval_item *grown, *grown_last; /* files, when the others are told */
+	uint64_t grown_pushed, grown_told;
 	pthread_cond_t quiet;  /* told has moved */
 };
 
@@ -338,6 +346,8 @@ bool pfs_node_tell_size(struct pfs_fs *fs, struct pfs_node *node, uint64_t versi
 void pfs_node_told_size(struct pfs_node *node, uint64_t size);
 /* The kernel has grown its own idea of the file to `end`; it keeps what was written, or not (direct). */
 void pfs_node_kernel_wrote(struct pfs_node *node, uint64_t end, bool direct);
+/* The kernel was not told what others made of the size: it goes by `size` plus one, or by more. */
+void pfs_node_grown_from(struct pfs_node *node, uint64_t from);
 /* The kernel's pages are gone but for what it read since `pages` was cleared. */
 void pfs_node_dropped(struct pfs_fs *fs, struct pfs_node *node);
 /* Before the engine is read for the kernel's pages. */
@@ -431,6 +441,8 @@ void pfs_data_wait_idle(struct pfs_data *data);
 bool pfs_data_shared(const struct pfs_data *data);
 /* data_read.c */
 ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off);
+/* The same, but what has no place yet is not given one: it is not there. */
+ssize_t pfs_data_peek(struct pfs_data *data, void *buf, size_t len, uint64_t off);
 /* data.c */
 /* Write; append: at the end, wherever `off` is. Returns 0 or -errno. */
 enum pfs_append { PFS_APPEND_NOT, PFS_APPEND_PAGES, PFS_APPEND_DIRECT };
@@ -491,6 +503,8 @@ void pfs_inval_node_later(struct pfs_fs *fs, struct pfs_node *node);
 /* Take back the oldest negative answers of a volume, so that newer ones can be remembered. */
 void pfs_inval_negatives_later(struct pfs_vol *vol);
 void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name);
+/* The file was opened while others' changes of its size were not told: see to it soon. */
+void pfs_inval_growth_later(struct pfs_fs *fs, struct pfs_node *node);
 /* Wait until the kernel was told everything that is queued now. Not from inside a request. */
 void pfs_inval_settle(struct pfs_fs *fs, const struct pfs_backend *backend);
 /*

@@ -469,6 +469,15 @@ void pfs_node_kernel_wrote(struct pfs_node *node, uint64_t end, bool direct)
 		pfs_inval_node_later(node->vol->fs, node);
 }
 
+void pfs_node_grown_from(struct pfs_node *node, uint64_t from)
+{
+	uint64_t old = atomic_load(&node->grown_from);
+
+	while ((!old || from < old) &&
+	       !atomic_compare_exchange_weak(&node->grown_from, &old, from))
+		;
+}
+
 int pfs_node_kernel_reads(struct pfs_fs *fs, struct pfs_node *node)
 {
 	struct pfs_attr attr;

@@ -13,6 +13,9 @@ struct kernel {
 	pthread_cond_t cond;
 	unsigned begun, ended; /* invalidations of pages */
 	bool open;	       /* they may end */
+	unsigned grew;	       /* files it was told the size of, the last: */
+	int64_t size;
+	char last;
 };
 
 static bool inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t len)
@@ -34,7 +37,20 @@ static bool inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t l
 	return true;
 }
 
-static const struct pfs_kernel_ops ops = {.inval_inode = inval_inode};
+static void file_grew(void *arg, struct pfs_node *node, int64_t size, char last)
+{
+	struct kernel *k = arg;
+
+	(void)node;
+	pthread_mutex_lock(&k->lock);
+	k->grew++;
+	k->size = size;
+	k->last = last;
+	pthread_cond_broadcast(&k->cond);
+	pthread_mutex_unlock(&k->lock);
+}
+
+static const struct pfs_kernel_ops ops = {.inval_inode = inval_inode, .file_grew = file_grew};
 
 static void kernel_init(struct kernel *k, struct test_fs *t)
 {
@@ -107,14 +123,14 @@ static void a_new_size_is_told_when_the_old_pages_are_gone(void **state)
 	expect_size(t, node, 5, false);
 	let_go(&k);
 	wait_for(&k, &k.ended, 1);
-	/* The last look asked for the pages to be dropped once more. */
+	wait_for(&k, &k.grew, 1);
 	append_elsewhere(t, "f", "!");
 	wait_for(&k, &k.ended, 2);
 	while (1) {
 		struct pfs_entry e;
 
 		assert_int_equal(pfs_fs_getattr(t->fs, node, NULL, &e), 0);
-		assert_true(e.st.st_size == 5 || e.st.st_size == 15);
+		assert_true(e.st.st_size == 14 || e.st.st_size == 15);
 		if (e.st.st_size == 15 && e.attr_timeout > 0)
 			break;
 	}
@@ -173,12 +189,73 @@ static void own_changes_leave_the_pages_alone(void **state)
 	test_fs_free(t);
 }
 
+static void an_open_file_that_grew_elsewhere_is_told_of(void **state)
+{
+	struct test_fs *t = test_fs_new(PFS_WRITE_THROUGH, NULL);
+	struct pfs_node *node;
+	struct pfs_file *f;
+	struct kernel k;
+
+	(void)state;
+	kernel_init(&k, t);
+	let_go(&k);
+	test_put(t, "f", "value");
+	node = test_lookup(t, t->root, "f");
+	f = test_open(t, node, O_RDONLY);
+	append_elsewhere(t, "f", " and more");
+	wait_for(&k, &k.grew, 1);
+	assert_int_equal(k.size, 14);
+	assert_int_equal(k.last, 'e');
+	append_elsewhere(t, "f", "!");
+	wait_for(&k, &k.grew, 2);
+	assert_int_equal(k.size, 15);
+	assert_int_equal(k.last, '!');
+	pfs_fs_release(t->fs, f);
+	pfs_fs_forget(t->fs, node, 1);
+	test_fs_free(t);
+}
+
+static void a_file_that_grew_while_it_was_closed_is_told_of_when_it_is_opened(void **state)
+{
+	struct test_fs *t = test_fs_new(PFS_WRITE_THROUGH, NULL);
+	struct pfs_node *node;
+	struct pfs_file *f;
+	struct kernel k;
+
+	(void)state;
+	kernel_init(&k, t);
+	let_go(&k);
+	test_put(t, "f", "value");
+	node = test_lookup(t, t->root, "f");
+	append_elsewhere(t, "f", " and more");
+	wait_for(&k, &k.ended, 1);
+	f = test_open(t, node, O_RDONLY);
+	wait_for(&k, &k.grew, 1);
+	assert_int_equal(k.size, 14);
+	pfs_fs_release(t->fs, f);
+	/* Once is enough: what comes next is about the other file. */
+	f = test_open(t, node, O_RDONLY);
+	pfs_fs_release(t->fs, f);
+	pfs_fs_forget(t->fs, node, 1);
+	test_put(t, "g", "1");
+	node = test_lookup(t, t->root, "g");
+	f = test_open(t, node, O_RDONLY);
+	append_elsewhere(t, "g", "2");
+	wait_for(&k, &k.grew, 2);
+	assert_int_equal(k.size, 2);
+	pfs_fs_release(t->fs, f);
+	pfs_fs_forget(t->fs, node, 1);
+	test_fs_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_size_is_told_when_the_old_pages_are_gone),
 		cmocka_unit_test(a_size_is_told_at_once_where_nothing_was_read),
 		cmocka_unit_test(own_changes_leave_the_pages_alone),
+		cmocka_unit_test(an_open_file_that_grew_elsewhere_is_told_of),
+		cmocka_unit_test(a_file_that_grew_while_it_was_closed_is_told_of_when_it_is_opened),
 	};
 
 	return cmocka_run_group_tests_name("fs agreement", tests, NULL, NULL);
