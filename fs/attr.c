@@ -196,6 +196,8 @@ int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *pa
 									: short_timeout(node->vol);
 	else if (parent && !pfs_node_know(fs, node, parent, name))
 		out->entry_timeout = short_timeout(node->vol);
+	if (parent && node != node->vol->root)
+		pfs_inval_naming(fs, parent, name);
 	cap_timeouts(&attr, out);
 	return 0;
 }

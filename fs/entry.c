@@ -238,6 +238,7 @@ int pfs_fs_lookup(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_bytes n
 	if (err == -ENOENT && pfs_node_is_object(parent)) {
 		*out = (struct pfs_entry){.seen = stamp.seen};
 		out->entry_timeout = pfs_vol_negative_timeout(parent->vol, parent, name);
+		pfs_inval_naming(fs, parent, name);
 		return 0;
 	}
 	if (err)

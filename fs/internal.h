@@ -38,6 +38,9 @@
 
 #define PFS_NODE_LOCKS 64
 
+/* Names that the kernel was told lately are remembered by hash. */
+#define PFS_NAMED_SLOTS 4096
+
 enum pfs_node_kind {
 	PFS_NODE_VIRTUAL, /* the root and directories on the way to a store */
 	PFS_NODE_SET,	  /* a store with namespace = *: its namespaces are directories */
@@ -262,6 +265,9 @@ struct pfs_invalidator {
 	uint64_t alls, alls_told; /* wishes to take back everything, ever */
 	struct pfs_inval_item *grown, *grown_last; /* files, when the others are told */
 	uint64_t grown_pushed, grown_told;
+	struct pfs_again *again; /* names to be taken back once more; the thread's own */
+	size_t nagain;
+	int64_t again_at; /* monotonic, while there are any */
 	pthread_cond_t quiet;  /* told has moved */
 };
 
@@ -284,6 +290,8 @@ struct pfs_fs {
 	size_t node_count[PFS_NODE_LOCKS];
 	_Atomic size_t nnodes;
 
+	/* When the kernel was last told what a name of this hash is; monotonic. See inval.c. */
+	_Atomic int64_t named_at[PFS_NAMED_SLOTS];
 	_Atomic uint64_t seen; /* moves with every batch of foreign events */
 	_Atomic uint64_t own;  /* moves with every change by this mount */
 	_Atomic uint64_t forgotten; /* `changed` of the youngest of the nodes that were freed */
@@ -505,6 +513,8 @@ void pfs_inval_negatives_later(struct pfs_vol *vol);
 void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name);
 /* The file was opened while others' changes of its size were not told: see to it soon. */
 void pfs_inval_growth_later(struct pfs_fs *fs, struct pfs_node *node);
+/* The kernel is about to be told what `name` is in `dir`, or that it is not. */
+void pfs_inval_naming(struct pfs_fs *fs, const struct pfs_node *dir, struct pfs_bytes name);
 /* Wait until the kernel was told everything that is queued now. Not from inside a request. */
 void pfs_inval_settle(struct pfs_fs *fs, const struct pfs_backend *backend);
 /*

@@ -27,6 +27,24 @@ struct pfs_inval_item {
 	char name[];
 };
 
+/*
+ * A name that the kernel says it does not have, while an answer about it may be on its way: an answer
+ * is what the kernel has when its caller runs again. Up to Linux 6.18 it is waited for, as the directory
+ * is locked; later kernels look first. Nothing tells when, so the name is taken back a few times more.
+ */
+struct pfs_again {
+	struct pfs_again *next;
+	struct pfs_node *dir; /* counted */
+	int64_t due, pause, until;
+	uint64_t hash;
+	size_t len;
+	char name[];
+};
+#define AGAIN_MAX   4096
+#define AGAIN_FIRST (1000 * 1000LL)
+/* An answer is taken by the kernel within... */
+#define UNDER_WAY_MAX NSEC_PER_SEC
+
 static void item_free(struct pfs_fs *fs, struct pfs_inval_item *item)
 {
 	pfs_node_unref(fs, item->node);
@@ -264,10 +282,106 @@ static void push_event(struct pfs_invalidator *inv, const struct pfs_event *ev)
 		     ev->type == PFS_EVENT_ENTRY ? &ev->name : NULL);
 }
 
-static void tell_entry(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name)
+static uint64_t name_hash(const struct pfs_node *dir, struct pfs_bytes name)
 {
-	if (fs->kernel.inval_entry)
-		fs->kernel.inval_entry(fs->kernel_arg, dir, name);
+	return pfs_entry_hash((uintptr_t)dir, name);
+}
+
+static _Atomic int64_t *named_at(struct pfs_fs *fs, uint64_t hash)
+{
+	return &fs->named_at[(hash >> 24) % PFS_NAMED_SLOTS];
+}
+
+void pfs_inval_naming(struct pfs_fs *fs, const struct pfs_node *dir, struct pfs_bytes name)
+{
+	atomic_store_explicit(named_at(fs, name_hash(dir, name)), pfs_monotonic_ns(),
+			      memory_order_relaxed);
+}
+
+static void again_free(struct pfs_fs *fs, struct pfs_again *a)
+{
+	pfs_node_unref(fs, a->dir);
+	free(a);
+}
+
+static struct pfs_again *again_find(struct pfs_invalidator *inv, uint64_t hash,
+				    const struct pfs_node *dir, struct pfs_bytes name)
+{
+	struct pfs_again *a;
+
+	for (a = inv->again; a; a = a->next)
+		if (a->hash == hash && a->dir == dir && a->len == name.len &&
+		    memcmp(a->name, name.p, name.len) == 0)
+			return a;
+	return NULL;
+}
+
+/* Take back `name` once more, if an answer about it may be under way. */
+static void once_more(struct pfs_invalidator *inv, struct pfs_node *dir, struct pfs_bytes name)
+{
+	uint64_t hash = name_hash(dir, name);
+	int64_t now = pfs_monotonic_ns(), until;
+	struct pfs_again *a;
+
+	until = atomic_load(named_at(inv->fs, hash)) + UNDER_WAY_MAX;
+	if (until <= now)
+		return;
+	a = again_find(inv, hash, dir, name);
+	if (!a && inv->nagain < AGAIN_MAX) {
+		a = calloc(1, sizeof(*a) + name.len + 1);
+		if (a) {
+			pfs_node_ref(inv->fs, dir);
+			a->dir = dir;
+			a->hash = hash;
+			a->len = name.len;
+			memcpy(a->name, name.p, name.len);
+			a->next = inv->again;
+			inv->again = a;
+			inv->nagain++;
+		}
+	}
+	if (!a)
+		return;
+	a->pause = AGAIN_FIRST;
+	a->due = now + a->pause;
+	a->until = until;
+	if (!inv->again->next || a->due < inv->again_at)
+		inv->again_at = a->due;
+}
+
+static void tell_entry(struct pfs_invalidator *inv, struct pfs_node *dir, struct pfs_bytes name)
+{
+	struct pfs_fs *fs = inv->fs;
+
+	if (fs->kernel.inval_entry && !fs->kernel.inval_entry(fs->kernel_arg, dir, name))
+		once_more(inv, dir, name);
+}
+
+/* Take back the names that are due. */
+static void tell_again(struct pfs_invalidator *inv)
+{
+	struct pfs_again *a, **p = &inv->again;
+	struct pfs_fs *fs = inv->fs;
+	int64_t now = pfs_monotonic_ns(), next = 0;
+
+	while ((a = *p)) {
+		if (a->due <= now) {
+			if (fs->kernel.inval_entry(fs->kernel_arg, a->dir,
+						   (struct pfs_bytes){a->name, a->len}) ||
+			    a->due >= a->until) {
+				*p = a->next;
+				inv->nagain--;
+				again_free(fs, a);
+				continue;
+			}
+			a->pause *= 2;
+			a->due = now + a->pause < a->until ? now + a->pause : a->until;
+		}
+		if (!next || a->due < next)
+			next = a->due;
+		p = &a->next;
+	}
+	inv->again_at = next;
 }
 
 static bool looked_up(struct pfs_fs *fs, struct pfs_node *node)
@@ -417,7 +531,7 @@ static void tell_each(void *arg, struct pfs_node *node)
 	}
 	pfs_node_unlock(fs, node);
 	if (name)
-		tell_entry(fs, parent, pfs_bytes_str(name));
+		tell_entry(inv, parent, pfs_bytes_str(name));
 	if (parent)
 		pfs_node_unref(fs, parent);
 	tell_content(inv, node);
@@ -448,7 +562,7 @@ static struct pfs_negative *take_negatives(struct pfs_vol *vol, size_t max, size
 }
 
 /* Names that the kernel knows not to exist. */
-static void tell_negatives(struct pfs_vol *vol, size_t max)
+static void tell_negatives(struct pfs_invalidator *inv, struct pfs_vol *vol, size_t max)
 {
 	struct pfs_negative *list;
 	size_t i, n;
@@ -459,7 +573,7 @@ static void tell_negatives(struct pfs_vol *vol, size_t max)
 	for (i = 0; i < n; i++) {
 		struct pfs_node *dir = list[i].dir;
 
-		tell_entry(vol->fs, dir, pfs_bytes_str(list[i].name));
+		tell_entry(inv, dir, pfs_bytes_str(list[i].name));
 		pfs_node_unref(vol->fs, dir);
 		free(list[i].name);
 	}
@@ -477,12 +591,12 @@ static void tell_all(struct pfs_invalidator *inv)
 		if (vols[i]->config->backend != inv->backend)
 			continue;
 		tell_inode(inv->fs, vols[i]->root, 0);
-		tell_negatives(vols[i], SIZE_MAX);
+		tell_negatives(inv, vols[i], SIZE_MAX);
 	}
 	free(vols);
 }
 
-static void tell_full_negatives(const struct pfs_invalidator *inv)
+static void tell_full_negatives(struct pfs_invalidator *inv)
 {
 	struct pfs_vol **vols;
 	size_t i, n;
@@ -495,7 +609,7 @@ static void tell_full_negatives(const struct pfs_invalidator *inv)
 		       vols[i]->nnegatives == PFS_NEGATIVE_MAX;
 		pthread_mutex_unlock(&vols[i]->lock);
 		if (full)
-			tell_negatives(vols[i], NEGATIVES_AT_ONCE);
+			tell_negatives(inv, vols[i], NEGATIVES_AT_ONCE);
 	}
 	free(vols);
 }
@@ -503,7 +617,7 @@ static void tell_full_negatives(const struct pfs_invalidator *inv)
 static void tell_item(struct pfs_invalidator *inv, struct pfs_inval_item *item)
 {
 	if (item->entry)
-		tell_entry(inv->fs, item->node, (struct pfs_bytes){item->name, item->len});
+		tell_entry(inv, item->node, (struct pfs_bytes){item->name, item->len});
 	if (item->off < 0)
 		tell_inode(inv->fs, item->node, item->off);
 	else
@@ -538,6 +652,18 @@ static void tell_next_growth(struct pfs_invalidator *inv)
 	pthread_cond_broadcast(&inv->quiet);
 }
 
+/* Nothing else is queued. The lock is held. */
+static void wait_for_work(struct pfs_invalidator *inv)
+{
+	struct timespec ts = {.tv_sec = inv->again_at / NSEC_PER_SEC,
+			      .tv_nsec = inv->again_at % NSEC_PER_SEC};
+
+	if (inv->again)
+		pthread_cond_timedwait(&inv->work, &inv->lock, &ts);
+	else
+		pthread_cond_wait(&inv->work, &inv->lock);
+}
+
 static void *invalidator_main(void *arg)
 {
 	struct pfs_invalidator *inv = arg;
@@ -547,12 +673,17 @@ static void *invalidator_main(void *arg)
 
 	pthread_mutex_lock(&inv->lock);
 	while (!inv->stop) {
-		if (!inv->first && !inv->all && !inv->negatives && inv->grown) {
-			tell_next_growth(inv);
+		if (inv->again && pfs_monotonic_ns() >= inv->again_at) {
+			pthread_mutex_unlock(&inv->lock);
+			tell_again(inv);
+			pthread_mutex_lock(&inv->lock);
 			continue;
 		}
 		if (!inv->first && !inv->all && !inv->negatives) {
-			pthread_cond_wait(&inv->work, &inv->lock);
+			if (inv->grown)
+				tell_next_growth(inv);
+			else
+				wait_for_work(inv);
 			continue;
 		}
 		all = inv->all;
@@ -582,22 +713,26 @@ static void *invalidator_main(void *arg)
 
 int pfs_invalidators_init(struct pfs_fs *fs)
 {
+	pthread_condattr_t monotonic;
 	size_t i;
 
 	fs->invalidators = calloc(fs->config->nbackends ? fs->config->nbackends : 1,
 				  sizeof(*fs->invalidators));
 	if (!fs->invalidators)
 		return -ENOMEM;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	for (i = 0; i < fs->config->nbackends; i++) {
 		struct pfs_invalidator *inv = &fs->invalidators[i];
 
 		inv->fs = fs;
 		inv->backend = fs->config->backends[i];
 		pthread_mutex_init(&inv->lock, NULL);
-		pthread_cond_init(&inv->work, NULL);
+		pthread_cond_init(&inv->work, &monotonic);
 		pthread_cond_init(&inv->quiet, NULL);
 		pfs_backend_watch(inv->backend, watch_events, inv);
 	}
+	pthread_condattr_destroy(&monotonic);
 	return 0;
 }
 
@@ -642,10 +777,15 @@ void pfs_invalidators_release(struct pfs_fs *fs)
 	for (i = 0; fs->invalidators && i < fs->config->nbackends; i++) {
 		struct pfs_invalidator *inv = &fs->invalidators[i];
 		struct pfs_inval_item *item;
+		struct pfs_again *a;
 
 		while ((item = take(&inv->first, &inv->last)) ||
 		       (item = take(&inv->grown, &inv->grown_last)))
 			item_free(fs, item);
+		while ((a = inv->again)) {
+			inv->again = a->next;
+			again_free(fs, a);
+		}
 		pthread_cond_destroy(&inv->work);
 		pthread_cond_destroy(&inv->quiet);
 		pthread_mutex_destroy(&inv->lock);

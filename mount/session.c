@@ -123,16 +123,17 @@ static bool kernel_inval_inode(void *arg, struct pfs_node *node, int64_t off, in
 	return err != -ENOENT;
 }
 
-static void kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_bytes name)
+static bool kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_bytes name)
 {
 	struct pfs_session *s = arg;
 	fuse_ino_t ino = pfs_ops_ino(s->ops.fs, parent);
 	char text[PFS_NAME_MAX + 1];
+	bool knowable = name.len < sizeof(text);
 	int err = -ENOENT;
 
 	if (!notify_begin(s))
-		return;
-	if (name.len < sizeof(text)) { /* longer ones the kernel cannot know */
+		return true;
+	if (knowable) {
 		memcpy(text, name.p, name.len);
 		text[name.len] = '\0';
 		err = fuse_lowlevel_notify_inval_entry(s->se, ino, text, name.len);
@@ -141,6 +142,7 @@ static void kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_by
 	if (err == -ENOENT)
 		fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
 	notify_end(s);
+	return err != -ENOENT || !knowable;
 }
 
 /*

@@ -16,6 +16,7 @@ struct kernel {
 	unsigned grew;	       /* files it was told the size of, the last: */
 	int64_t size;
 	char last;
+	unsigned names, known_after; /* names taken back; the first it says it had */
 };
 
 static bool inval_inode(void *arg, struct pfs_node *node, int64_t off, int64_t len)
@@ -50,7 +51,22 @@ static void file_grew(void *arg, struct pfs_node *node, int64_t size, char last)
 	pthread_mutex_unlock(&k->lock);
 }
 
-static const struct pfs_kernel_ops ops = {.inval_inode = inval_inode, .file_grew = file_grew};
+static bool inval_entry(void *arg, struct pfs_node *parent, struct pfs_bytes name)
+{
+	struct kernel *k = arg;
+	bool known;
+
+	(void)parent;
+	(void)name;
+	pthread_mutex_lock(&k->lock);
+	known = k->names++ >= k->known_after;
+	pthread_cond_broadcast(&k->cond);
+	pthread_mutex_unlock(&k->lock);
+	return known;
+}
+
+static const struct pfs_kernel_ops ops = {
+	.inval_entry = inval_entry, .inval_inode = inval_inode, .file_grew = file_grew};
 
 static void kernel_init(struct kernel *k, struct test_fs *t)
 {
@@ -248,6 +264,39 @@ static void a_file_that_grew_while_it_was_closed_is_told_of_when_it_is_opened(vo
 	test_fs_free(t);
 }
 
+static void tell_of_name(struct test_fs *t, const char *name)
+{
+	struct pfs_event ev = {.type = PFS_EVENT_ENTRY, .name = pfs_bytes_str(name)};
+
+	assert_int_equal(pfs_store_root(t->side, &ev.dir), 0);
+	pfs_backend_notify(t->backends[0], &ev, 1);
+}
+
+/* The kernel says that it does not have the name: its caller has not run since the answer. */
+static void a_name_that_changes_while_its_answer_is_under_way_is_taken_back_again(void **state)
+{
+	struct test_fs *t = test_fs_new(PFS_WRITE_THROUGH, NULL);
+	struct pfs_entry e;
+	struct kernel k;
+
+	(void)state;
+	kernel_init(&k, t);
+	let_go(&k);
+	k.known_after = 2 + 3;
+	/* Of these it was told nothing: there is nothing to wait for. */
+	tell_of_name(t, "never asked for");
+	wait_for(&k, &k.names, 1);
+	tell_of_name(t, "nor this");
+	wait_for(&k, &k.names, 2);
+	assert_int_equal(pfs_fs_lookup(t->fs, t->root, PFS_BYTES("absent"), &e), 0);
+	assert_null(e.node);
+	tell_of_name(t, "absent");
+	wait_for(&k, &k.names, 6);
+	test_fs_free(t);
+	/* In the end it had the name, and that is that. */
+	assert_int_equal(k.names, 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +304,7 @@ int main(void)
 		cmocka_unit_test(a_size_is_told_at_once_where_nothing_was_read),
 		cmocka_unit_test(own_changes_leave_the_pages_alone),
 		cmocka_unit_test(an_open_file_that_grew_elsewhere_is_told_of),
+		cmocka_unit_test(a_name_that_changes_while_its_answer_is_under_way_is_taken_back_again),
 		cmocka_unit_test(a_file_that_grew_while_it_was_closed_is_told_of_when_it_is_opened),
 	};
 
