@@ -11,7 +11,8 @@
 
 #include "backends/postgres/postgres.h"
 
-#define SERVER_MIN 130000 /* pg_xact_status() with xid8 */
+#define SERVER_MIN    130000 /* pg_xact_status() with xid8 */
+#define POOLER_ROUNDS 4
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
@@ -90,6 +91,7 @@ int pg_lost(struct pg_conn *c, const char *why)
 	if (!c->lost)
 		say(c, "lost", "%s", why && why[0] ? why : "the connection broke");
 	c->lost = true;
+	__atomic_store_n(&c->b->pooler_known, false, __ATOMIC_RELAXED);
 	return -EHOSTDOWN;
 }
 
@@ -110,6 +112,26 @@ static int state_error(const char *state)
 	return -EIO;
 }
 
+/*
+ * The connection is not the session that it was: a pooler gives its transactions to one session or
+ * another. What was set up, prepared and listened for is with somebody else.
+ */
+int pg_shared(struct pg_conn *c)
+{
+	say(c, "pool",
+	    "a pooler between gives each transaction another session of the server; persistfs needs"
+	    " one of its own for each connection: pool_mode = session, or the server itself");
+	c->lost = true;
+	__atomic_store_n(&c->b->pooler_known, false, __ATOMIC_RELAXED);
+	return -EIO;
+}
+
+/* A statement that was prepared is not there, or one that was not is: not our session. */
+static bool state_is_shared(const char *state)
+{
+	return strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0;
+}
+
 int pg_error(struct pg_conn *c, const PGresult *res)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -120,6 +142,8 @@ int pg_error(struct pg_conn *c, const PGresult *res)
 	if (!state)
 		return pg_lost(c, PQresultErrorMessage(res));
 	snprintf(c->state, sizeof(c->state), "%s", state);
+	if (state_is_shared(state))
+		return pg_shared(c);
 	err = state_error(state);
 	say(c, state, "%s", text ? text : "an error without a text");
 	if (err == -EROFS)
@@ -329,6 +353,9 @@ static int connect_failed(struct pg_conn *c)
 					       "missing \"=\"",
 					       "definition of service",
 					       "not currently accepting connections",
+					       "does not support SSL",
+					       "certificate verify failed",
+					       "server certificate for",
 					       NULL};
 	const char *text = PQerrorMessage(c->pq);
 	const char *sock = strstr(text, "No such file or directory");
@@ -397,17 +424,19 @@ static int set_up(struct pg_conn *c)
 		       "SELECT set_config('persistfs.session', '%llu', false),"
 		       " current_setting('fsync'), current_setting('full_page_writes'),"
 		       " current_setting('synchronous_commit'), current_setting('server_encoding'),"
-		       " pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'",
+		       " pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
+		       " pg_backend_pid()",
 		       b->ident, ms, ms > 1 ? ms - ms / 5 : 1, ms,
 		       (unsigned long long)b->kv.session);
 	err = sql.failed ? -ENOMEM : pg_exec(c, sql.data, &res);
 	pfs_buf_release(&sql);
-	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 6))
+	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 7))
 		err = pg_lost(c, "an answer is missing");
 	if (err) {
 		PQclear(res);
 		return err;
 	}
+	c->server = atoi(PQgetvalue(res, 0, 6));
 	__atomic_store_n(&b->lazy_sync, strcmp(PQgetvalue(res, 0, 3), "off") == 0,
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&b->readonly, PQgetvalue(res, 0, 5)[0] == 't', __ATOMIC_RELAXED);
@@ -437,6 +466,87 @@ static int check_server(struct pg_conn *c)
 			   version / 10000, SERVER_MIN / 10000);
 	return -EINVAL;
 }
+
+static int open_server(struct pg_backend *b, struct pg_conn **out)
+{
+	struct pg_conn *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return -ENOMEM;
+	c->sql.driver = &pg_driver;
+	c->b = b;
+	c->patience = b->timeout;
+	err = connect_server(c);
+	if (!err) {
+		PQsetNoticeProcessor(c->pq, ignore_notice, NULL);
+		err = check_server(c);
+	}
+	if (!err)
+		err = set_up(c);
+	if (err)
+		pg_conn_close(c);
+	else
+		*out = c;
+	return err;
+}
+
+/* ---- poolers -------------------------------------------------------------------------------- */
+
+/* Begin a transaction and see whether the session is still the one that was set up. */
+static int begin_same(struct pg_conn *c)
+{
+	PGresult *res = NULL;
+	int err = pg_exec(c, "BEGIN; SELECT pg_backend_pid()", &res);
+
+	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 1))
+		err = pg_lost(c, "an answer is missing");
+	if (!err && atoi(PQgetvalue(res, 0, 0)) != c->server)
+		err = pg_shared(c);
+	PQclear(res);
+	return err;
+}
+
+/*
+ * Transactions of two connections beside each other. Given back in this order, a pooler that lends by
+ * the transaction has something else for whoever begins the next time.
+ */
+static int begin_both(struct pg_conn *first, struct pg_conn *second)
+{
+	int err = begin_same(first);
+
+	if (!err)
+		err = begin_same(second);
+	if (!err)
+		err = pg_exec(second, "ROLLBACK", NULL);
+	return err ? err : pg_exec(first, "ROLLBACK", NULL);
+}
+
+/*
+ * A pooler tells another number of the session than the server does. Whether it lends sessions for as
+ * long as a connection lasts cannot be asked: a second connection must have a session of its own, and
+ * both must keep theirs. It can be known but once, until a connection breaks.
+ */
+static int check_pooler(struct pg_conn *c)
+{
+	struct pg_conn *other = NULL;
+	int err = 0, i;
+
+	if (PQbackendPID(c->pq) == c->server ||
+	    __atomic_load_n(&c->b->pooler_known, __ATOMIC_RELAXED))
+		return 0;
+	err = open_server(c->b, &other);
+	if (!err && other->server == c->server)
+		err = pg_shared(c);
+	for (i = 0; i < POOLER_ROUNDS && !err; i++)
+		err = i % 2 ? begin_both(other, c) : begin_both(c, other);
+	pg_conn_close(other);
+	if (!err)
+		__atomic_store_n(&c->b->pooler_known, true, __ATOMIC_RELAXED);
+	return err;
+}
+
+/* ---- preparing ------------------------------------------------------------------------------ */
 
 /* ?NNN as $NNN. */
 static void dollars(const char *sql, struct pfs_buf *out)
@@ -533,21 +643,12 @@ int pg_conn_prepare(struct pg_conn *c, bool all)
 
 int pg_conn_open(struct pg_backend *b, bool whole, struct pg_conn **out)
 {
-	struct pg_conn *c = calloc(1, sizeof(*c));
+	struct pg_conn *c = NULL;
 	int err;
 
-	if (!c)
-		return -ENOMEM;
-	c->sql.driver = &pg_driver;
-	c->b = b;
-	c->patience = b->timeout;
-	err = connect_server(c);
-	if (!err) {
-		PQsetNoticeProcessor(c->pq, ignore_notice, NULL);
-		err = check_server(c);
-	}
+	err = open_server(b, &c);
 	if (!err)
-		err = set_up(c);
+		err = check_pooler(c);
 	if (!err && whole)
 		err = pg_conn_prepare(c, false);
 	if (err)

@@ -103,6 +103,7 @@ struct pg_conn {
 	bool in_txn;		      /* BEGIN was sent */
 	bool told;		      /* the transaction wrote what others must hear of */
 	bool told_sessions;	      /* and it began or ended a session */
+	int server;		      /* the process that serves it, as that says itself */
 	char state[6];		      /* SQLSTATE of the last failure */
 	int64_t patience;	      /* ns: how long an answer may take */
 	int64_t changes;
@@ -161,6 +162,7 @@ struct pg_backend {
 	pthread_cond_t heard_cond; /* CLOCK_MONOTONIC */
 	uint64_t asked, heard;	   /* guarded by heard_lock */
 	bool recover;		   /* atomic: an SQL client removed something, or a session died */
+	bool pooler_known; /* atomic: the pooler between, if there is one, lends whole sessions */
 	bool revived; /* atomic: the session began anew; changes may have been missed */
 };
 
@@ -217,6 +219,8 @@ void pg_trouble(struct pg_backend *b, const char *fmt, ...) PFS_PRINTF(2, 3);
 int pg_wait(struct pg_conn *c, bool unsent, int64_t until);
 /* The connection broke: sets the error text. -EHOSTDOWN. */
 int pg_lost(struct pg_conn *c, const char *why);
+/* A pooler gave the connection another session: sets the error text; it is lost. -EIO. */
+int pg_shared(struct pg_conn *c);
 /* The next result, waiting for it. */
 int pg_result(struct pg_conn *c, PGresult **out);
 

@@ -62,7 +62,8 @@ const char *const pg_sql[PG_STMT_COUNT] = {
 	[PG_STMT_LOCK] = "SELECT pg_advisory_xact_lock(?1)",
 	[PG_STMT_PATIENT] = "SELECT set_config('statement_timeout', '0', true)",
 	[PG_STMT_ENTER] = "SELECT pg_current_xact_id()::text::bigint, count(*),"
-			  " count(*) FILTER (WHERE id = ?1) FROM persistfs_sessions",
+			  " count(*) FILTER (WHERE id = ?1), pg_backend_pid()::bigint"
+			  " FROM persistfs_sessions",
 	[PG_STMT_DONE] = "UPDATE persistfs_sessions SET done = ?2 WHERE id = ?1",
 	/*
 	 * What became of transaction ?1, which said ?3 by the statement above: 1 it was committed, 0
