@@ -199,7 +199,9 @@ static void a_policy_that_takes_records_away_is_unhealthy(void **state)
 	pfs_backend_health(r->b, &health);
 	assert_true(health.ok);
 	assert_string_equal(health.durable.text, "");
-	rd_do(r->cli, "CONFIG SET maxmemory 1gb maxmemory-policy allkeys-lru appendfsync everysec");
+	rd_do(r->cli, "CONFIG SET maxmemory 1gb");
+	rd_do(r->cli, "CONFIG SET maxmemory-policy allkeys-lru");
+	rd_do(r->cli, "CONFIG SET appendfsync everysec");
 	for (tries = 0; tries < 100 && health.ok; tries++) {
 		pause_ms(100);
 		pfs_backend_health(r->b, &health);
