@@ -154,7 +154,8 @@ static void without_memory_writing_is_enospc_and_removing_works(void **state)
 	struct pfs_seg seg = {0, text, MiB};
 	uint64_t id = rs_file(r, r->root, "f", "kept");
 	struct pfs_mutation two[2];
-	struct pfs_attr attr;
+	struct pfs_attr attr, gone;
+	int tries;
 
 	assert_non_null(text);
 	memset(text, 't', MiB);
@@ -168,8 +169,16 @@ static void without_memory_writing_is_enospc_and_removing_works(void **state)
 	assert_int_equal(rs_walk(r->s, "new", &attr), -ENOENT);
 	assert_int_equal(rs_walk(r->s, "victim", &attr), 0);
 	s_assert_text(r->s, id, "kept");
+	assert_int_equal(rs_walk(r->s, "victim", &attr), 0);
 	assert_int_equal(rs_do(r, m_remove(r->root, "victim", 0)), 0);
-	assert_int_equal(rs_walk(r->s, "victim", &attr), -ENOENT);
+	assert_int_equal(rs_walk(r->s, "victim", &gone), -ENOENT);
+	/* Its content goes, too, and the session stays. */
+	for (tries = 0; tries < 100 && rd_number(r->cli, "EXISTS /test:u%llu",
+						(unsigned long long)attr.id);
+	     tries++)
+		pause_ms(100);
+	assert_true(tries < 100);
+	assert_int_equal(pfs_backend_heartbeat(r->b), 0);
 	rd_do(r->cli, "CONFIG SET maxmemory 0");
 	assert_int_equal(rs_do(r, m_content(PFS_OP_REPLACE, id, &seg, 1)), 0);
 	free(text);
