@@ -424,19 +424,17 @@ static int set_up(struct pg_conn *c)
 		       "SELECT set_config('persistfs.session', '%llu', false),"
 		       " current_setting('fsync'), current_setting('full_page_writes'),"
 		       " current_setting('synchronous_commit'), current_setting('server_encoding'),"
-		       " pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
-		       " pg_backend_pid()",
+		       " pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'",
 		       b->ident, ms, ms > 1 ? ms - ms / 5 : 1, ms,
 		       (unsigned long long)b->kv.session);
 	err = sql.failed ? -ENOMEM : pg_exec(c, sql.data, &res);
 	pfs_buf_release(&sql);
-	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 7))
+	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 6))
 		err = pg_lost(c, "an answer is missing");
 	if (err) {
 		PQclear(res);
 		return err;
 	}
-	c->server = atoi(PQgetvalue(res, 0, 6));
 	__atomic_store_n(&b->lazy_sync, strcmp(PQgetvalue(res, 0, 3), "off") == 0,
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&b->readonly, PQgetvalue(res, 0, 5)[0] == 't', __ATOMIC_RELAXED);
@@ -467,6 +465,23 @@ static int check_server(struct pg_conn *c)
 	return -EINVAL;
 }
 
+/* ---- poolers -------------------------------------------------------------------------------- */
+
+/* Which session of the server is it that runs this? */
+static int ask_session(struct pg_conn *c, const char *sql, int *out)
+{
+	PGresult *res = NULL;
+	int err = pg_exec(c, sql, &res);
+
+	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 1))
+		err = pg_lost(c, "an answer is missing");
+	if (!err)
+		*out = atoi(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return err;
+}
+
+/* A connection on which nothing was said yet that a session keeps. */
 static int open_server(struct pg_backend *b, struct pg_conn **out)
 {
 	struct pg_conn *c = calloc(1, sizeof(*c));
@@ -483,7 +498,7 @@ static int open_server(struct pg_backend *b, struct pg_conn **out)
 		err = check_server(c);
 	}
 	if (!err)
-		err = set_up(c);
+		err = ask_session(c, "SELECT pg_backend_pid()", &c->server);
 	if (err)
 		pg_conn_close(c);
 	else
@@ -491,20 +506,14 @@ static int open_server(struct pg_backend *b, struct pg_conn **out)
 	return err;
 }
 
-/* ---- poolers -------------------------------------------------------------------------------- */
-
-/* Begin a transaction and see whether the session is still the one that was set up. */
+/* Begin a transaction: it must be the session that it was. */
 static int begin_same(struct pg_conn *c)
 {
-	PGresult *res = NULL;
-	int err = pg_exec(c, "BEGIN; SELECT pg_backend_pid()", &res);
+	int server = 0, err = ask_session(c, "BEGIN; SELECT pg_backend_pid()", &server);
 
-	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 1))
-		err = pg_lost(c, "an answer is missing");
-	if (!err && atoi(PQgetvalue(res, 0, 0)) != c->server)
-		err = pg_shared(c);
-	PQclear(res);
-	return err;
+	if (err && strcmp(c->state, "08P01") == 0) /* statements are lent, transactions refused */
+		return pg_shared(c);
+	return err ? err : server == c->server ? 0 : pg_shared(c);
 }
 
 /*
@@ -525,7 +534,8 @@ static int begin_both(struct pg_conn *first, struct pg_conn *second)
 /*
  * A pooler tells another number of the session than the server does. Whether it lends sessions for as
  * long as a connection lasts cannot be asked: a second connection must have a session of its own, and
- * both must keep theirs. It can be known but once, until a connection breaks.
+ * both must keep theirs. That is tried once, until a connection breaks, and before the session is set
+ * up: it may be others' as well.
  */
 static int check_pooler(struct pg_conn *c)
 {
@@ -649,6 +659,8 @@ int pg_conn_open(struct pg_backend *b, bool whole, struct pg_conn **out)
 	err = open_server(b, &c);
 	if (!err)
 		err = check_pooler(c);
+	if (!err)
+		err = set_up(c);
 	if (!err && whole)
 		err = pg_conn_prepare(c, false);
 	if (err)

@@ -162,7 +162,7 @@ struct pg_backend {
 	pthread_cond_t heard_cond; /* CLOCK_MONOTONIC */
 	uint64_t asked, heard;	   /* guarded by heard_lock */
 	bool recover;		   /* atomic: an SQL client removed something, or a session died */
-	bool pooler_known; /* atomic: the pooler between, if there is one, lends whole sessions */
+	bool pooler_known;	   /* atomic: the pooler between, if there is one, lends sessions */
 	bool revived; /* atomic: the session began anew; changes may have been missed */
 };
 

@@ -51,7 +51,6 @@ MNT=$T/mnt
 M=$MNT/data
 mkdir "$MNT"
 own_place
-direct=$PERSISTFS_TEST_POSTGRES
 config "$T/persistfs.ini" <<END
 [backend:local]
 type = postgres
@@ -121,4 +120,3 @@ for mode in transaction statement; do
 	wait "$others" || :
 done
 pooler_stop
-PERSISTFS_TEST_POSTGRES=$direct
