@@ -19,7 +19,7 @@
 
 const char *const pfs_capability_names[] = {
 	"hard_links", "xattrs", "push",	      "durable_sync", "ranged_writes", "locks", "expiry",
-	"namespaces", "sparse", "persistent", NULL,
+	"namespaces", "sparse", "persistent", "lists_all", NULL,
 };
 
 const char *const pfs_call_names[PFS_CALL_COUNT_] = {

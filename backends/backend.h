@@ -60,6 +60,7 @@ enum pfs_capability {
 	PFS_CAP_NAMESPACES = 1u << 7,	/* several namespaces in one backend, listable */
 	PFS_CAP_SPARSE = 1u << 8,	/* holes are kept as holes */
 	PFS_CAP_PERSISTENT = 1u << 9,	/* data outlives the process */
+	PFS_CAP_LISTS_ALL = 1u << 10,	/* a listing has every entry that a look-up finds */
 };
 /* The names of the bits, in order, ended by NULL ("hard_links", ...). */
 extern const char *const pfs_capability_names[];

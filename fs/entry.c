@@ -192,6 +192,7 @@ static int fixed_lookup(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_b
 static int object_lookup(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name,
 			 struct pfs_stamp *stamp, struct pfs_node **out)
 {
+	enum pfs_ahead_answer known;
 	struct pfs_attr attr;
 	struct pfs_node *node;
 	uint64_t id;
@@ -213,7 +214,11 @@ static int object_lookup(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_byt
 		return 0;
 	}
 	*stamp = pfs_stamp_take(fs);
-	err = pfs_store_lookup(atomic_load(&dir->vol->store), id, name, &attr);
+	known = pfs_ahead_lookup(dir, id, name, &attr, stamp);
+	if (known == PFS_AHEAD_UNKNOWN)
+		err = pfs_store_lookup(atomic_load(&dir->vol->store), id, name, &attr);
+	else if (known == PFS_AHEAD_ABSENT)
+		err = -ENOENT;
 	if (err == -ENOENT)
 		pfs_vol_note_absent(dir->vol, id, name);
 	if (err)
@@ -504,8 +509,10 @@ static void told_attr(struct pfs_vol *vol, const struct pfs_attr *attr, struct p
 	if (!attr->id)
 		return;
 	node = pfs_node_find(vol->fs, vol->config->backend, attr->id);
-	if (!node)
+	if (!node) {
+		pfs_nodes_changed(vol->fs);
 		return;
+	}
 	pfs_node_set_attr(vol->fs, node, attr, stamp);
 	pfs_node_unref(vol->fs, node);
 }
@@ -620,8 +627,10 @@ static void moved(struct pfs_vol *vol, const struct pfs_attr *attr, struct pfs_s
 {
 	struct pfs_node *node = pfs_node_find(vol->fs, vol->config->backend, attr->id);
 
-	if (!node)
+	if (!node) {
+		pfs_nodes_changed(vol->fs);
 		return;
+	}
 	pfs_node_set_attr(vol->fs, node, attr, stamp);
 	pfs_node_moved(vol->fs, node, from, old, to, name);
 	pfs_node_unref(vol->fs, node);

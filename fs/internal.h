@@ -4,6 +4,7 @@
  * Lock order (an earlier one may be held while a later one is taken, never the other way round):
  *	vol->open_lock -> data->lock -> vol->lock -> fs->node_locks[i]
  *	locker->beat_lock -> locker->lock -> fs->node_locks[i]
+ *	a place's lock (ahead.c) -> fs->node_locks[i]
  * No engine call is made under any of them but vol->open_lock, which only opening a store takes, and
  * beat_lock, which is for heartbeats.
  * The kernel is called (pfs_kernel_ops) with none of them held.
@@ -294,11 +295,13 @@ struct pfs_fs {
 	_Atomic int64_t named_at[PFS_NAMED_SLOTS];
 	_Atomic uint64_t seen; /* moves with every batch of foreign events */
 	_Atomic uint64_t own;  /* moves with every change by this mount */
-	_Atomic uint64_t forgotten; /* `changed` of the youngest of the nodes that were freed */
+	/* The last change of an object that has no node: what was asked before is not believed of any. */
+	_Atomic uint64_t forgotten;
 	pthread_rwlock_t reply_lock;
 	struct pfs_kernel_ops kernel;
 	void *kernel_arg;
 
+	struct pfs_ahead *ahead;
 	_Atomic uint64_t dirty_bytes;
 	uint64_t dirty_limit;
 	struct pfs_node *controls; /* nodes in .persistfs that were looked up; permanent */
@@ -331,6 +334,8 @@ void pfs_node_set_attr(struct pfs_fs *fs, struct pfs_node *node, const struct pf
 		       struct pfs_stamp stamp);
 /* This mount changed what `node` has, not its attributes: listings of before are not to be used. */
 void pfs_node_changed(struct pfs_fs *fs, struct pfs_node *node);
+/* This mount changed, or may have changed, what no node stands for. */
+void pfs_nodes_changed(struct pfs_fs *fs);
 /* This mount, or somebody else, changed the object in a way that is not known here. */
 void pfs_node_drop_attr(struct pfs_fs *fs, struct pfs_node *node);
 /*
@@ -371,6 +376,18 @@ void pfs_node_key(struct pfs_fs *fs, struct pfs_node *node, struct pfs_buf *out)
 /* Call fn for every object node of the backend, each with a ref held, no lock held. */
 void pfs_nodes_each(struct pfs_fs *fs, const struct pfs_backend *backend,
 		    void (*fn)(void *arg, struct pfs_node *node), void *arg);
+
+/* ahead.c: look-ups that are answered from pages of the directory */
+enum pfs_ahead_answer { PFS_AHEAD_UNKNOWN, PFS_AHEAD_FOUND, PFS_AHEAD_ABSENT };
+int pfs_ahead_init(struct pfs_fs *fs);
+void pfs_ahead_release(struct pfs_fs *fs);
+/*
+ * What is known of the entry `name` of directory `dir`, whose id is `id`, but for changes that are
+ * pending. *stamp: of now; with an answer it becomes that of when the engine was asked. May ask the
+ * engine for a page, and so block.
+ */
+enum pfs_ahead_answer pfs_ahead_lookup(struct pfs_node *dir, uint64_t id, struct pfs_bytes name,
+				       struct pfs_attr *attr, struct pfs_stamp *stamp);
 
 /* tree.c */
 /* Where others have sessions too: let them hear of ours. Blocks for a moment. */

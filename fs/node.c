@@ -220,13 +220,17 @@ static void unhash(struct pfs_fs *fs, unsigned shard, struct pfs_node *node)
 }
 
 /* What is asked of a freed node's object was asked after its last change, or is not believed. */
-static void remember_change(struct pfs_fs *fs, const struct pfs_node *node)
+static void remember_change(struct pfs_fs *fs, uint64_t changed)
 {
 	uint64_t last = atomic_load(&fs->forgotten);
 
-	while (last < node->changed &&
-	       !atomic_compare_exchange_weak(&fs->forgotten, &last, node->changed))
+	while (last < changed && !atomic_compare_exchange_weak(&fs->forgotten, &last, changed))
 		;
+}
+
+void pfs_nodes_changed(struct pfs_fs *fs)
+{
+	remember_change(fs, atomic_fetch_add(&fs->own, 1) + 1);
 }
 
 /* Give back lookups or refs; free the node when none are left, and so on up its known parents. */
@@ -243,7 +247,7 @@ static void node_drop(struct pfs_fs *fs, struct pfs_node *node, uint64_t lookups
 		gone = node->lookups == 0 && node->refs == 0;
 		if (gone) {
 			parent = node->known_parent;
-			remember_change(fs, node);
+			remember_change(fs, node->changed);
 			unhash(fs, shard, node);
 		}
 		pthread_mutex_unlock(&fs->node_locks[shard]);
