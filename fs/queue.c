@@ -331,10 +331,15 @@ static int commit_op(struct pfs_vol *vol, struct pfs_pending *item, bool last_tr
 		lose_op(vol, item, err);
 	attr = item->op.op == PFS_OP_REMOVE ? item->op.other : item->op.attr;
 	victim = item->op.other;
-	if (node)
+	/* While they are not pinned any more and have no new attributes, older ones are not taken. */
+	if (node) {
 		pfs_node_ref(vol->fs, node);
-	if (other)
+		pfs_node_changed(vol->fs, node);
+	}
+	if (other) {
 		pfs_node_ref(vol->fs, other);
+		pfs_node_changed(vol->fs, other);
+	}
 	drop_dirs(vol->fs, item);
 	pfs_queue_done(vol, item);
 	if (node && !err && attr.id == node->id)
