@@ -3,9 +3,9 @@
  * that were listed beforehand, attributes and all, at a fraction of what a question each would cost.
  *
  * What is answered so is what readdirplus tells from its page, under the same stamps: it is believed
- * while nobody else changed anything (fs->seen), this mount changed no entry of the directory
- * (node->changed), and no node was freed whose changes would have to be known (fs->forgotten). Of an
- * object that this mount changed the node knows better than the page (pfs_node_get). Where engines
+ * while nobody else changed anything (fs->seen), and no node was freed whose changes would have to be
+ * known (fs->forgotten). Of an entry that this mount changed the engine is asked (pfs_ahead_changed),
+ * and of an object that it changed the node knows better than the page (pfs_node_get). Where engines
  * cannot tell what others do nothing is read ahead.
  *
  * Pages come in the order of the listing, from its start, a short one first. One that is not made use
@@ -27,7 +27,19 @@
 #define NEED_FIRST 3
 #define NEED_MAX   65536
 /* Those are in a row that are no further apart. */
-#define ROW_GAP NSEC_PER_SEC
+#define ROW_GAP (10 * NSEC_PER_SEC)
+
+struct known {
+	const struct pfs_dirent *entry;
+	bool ask; /* this mount changed it since */
+};
+
+/* An entry that this mount changed and no page has. */
+struct changed {
+	struct changed *next;
+	struct pfs_dirent entry;
+	char name[];
+};
 
 struct place {
 	pthread_mutex_t lock;
@@ -38,11 +50,12 @@ struct place {
 	struct pfs_stamp stamp;
 	struct pfs_list *pages[PAGES_MAX];
 	unsigned npages;
-	size_t n; /* entries in them */
-	uint64_t cursor; /* of the last one */
+	struct changed *changed;
+	size_t n; /* entries in both */
+	uint64_t cursor; /* of the last one in a page */
 	bool from_start, whole; /* whole: to the end of the listing */
-	const struct pfs_dirent **table; /* open addressing */
-	size_t mask;
+	struct known *table; /* open addressing, at most half full */
+	size_t size;
 	bool busy;    /* a page is being fetched */
 	bool useless; /* no more pages in this life */
 	/* What is known of the look-ups. */
@@ -72,11 +85,17 @@ int pfs_ahead_init(struct pfs_fs *fs)
 
 static void pages_free(struct place *p)
 {
+	struct changed *c;
+
 	while (p->npages > 0)
 		pfs_list_free(p->pages[--p->npages]);
+	while ((c = p->changed)) {
+		p->changed = c->next;
+		free(c);
+	}
 	free(p->table);
 	p->table = NULL;
-	p->n = 0;
+	p->size = p->n = 0;
 }
 
 void pfs_ahead_release(struct pfs_fs *fs)
@@ -124,14 +143,9 @@ static void place_renew(struct place *p, struct pfs_stamp stamp)
 	p->want = PAGE_FIRST;
 }
 
-static bool place_true(const struct place *p, struct pfs_fs *fs, struct pfs_node *dir)
+static bool place_true(const struct place *p, struct pfs_fs *fs)
 {
-	bool own;
-
-	pfs_node_lock(fs, dir);
-	own = p->stamp.own >= dir->changed;
-	pfs_node_unlock(fs, dir);
-	return own && p->stamp.own >= atomic_load(&fs->forgotten) &&
+	return p->stamp.own >= atomic_load(&fs->forgotten) &&
 	       p->stamp.seen == atomic_load(&fs->seen);
 }
 
@@ -146,50 +160,44 @@ static void place_take(struct place *p, struct pfs_node *dir, uint64_t id, uint6
 		p->epoch = epoch;
 		p->need = NEED_FIRST;
 		p->last = 0;
-	} else if (!place_true(p, dir->vol->fs, dir)) {
+	} else if (!place_true(p, dir->vol->fs)) {
 		place_renew(p, stamp);
 	}
 }
 
 /* ---- the table; all with the lock ----------------------------------------------------------- */
 
-static void table_add(struct place *p, const struct pfs_dirent *d)
+/* Where the entry is, or belongs. There is a table. */
+static struct known *table_at(const struct place *p, uint64_t hash, struct pfs_bytes name)
 {
-	size_t i = pfs_entry_hash(p->dir, d->name) & p->mask;
+	size_t i = hash & (p->size - 1);
 
-	while (p->table[i])
-		i = (i + 1) & p->mask;
-	p->table[i] = d;
+	while (p->table[i].entry && !pfs_bytes_eq(p->table[i].entry->name, name))
+		i = (i + 1) & (p->size - 1);
+	return &p->table[i];
 }
 
-static const struct pfs_dirent *table_find(const struct place *p, uint64_t hash,
-					   struct pfs_bytes name)
+/* Room for as many entries; false: no memory. */
+static bool table_reserve(struct place *p, size_t n)
 {
-	size_t i = hash & p->mask;
+	struct known *old = p->table;
+	size_t i, had = p->size, size = had ? had : 64;
 
-	if (!p->table)
-		return NULL;
-	for (; p->table[i]; i = (i + 1) & p->mask)
-		if (pfs_bytes_eq(p->table[i]->name, name))
-			return p->table[i];
-	return NULL;
-}
-
-/* Over all pages anew. */
-static bool table_make(struct place *p)
-{
-	size_t size = 64, page, i;
-
-	while (size < p->n * 2)
+	while (size < n * 2)
 		size *= 2;
-	free(p->table);
+	if (size == had)
+		return true;
 	p->table = calloc(size, sizeof(*p->table));
-	if (!p->table)
+	if (!p->table) {
+		p->table = old;
 		return false;
-	p->mask = size - 1;
-	for (page = 0; page < p->npages; page++)
-		for (i = 0; i < p->pages[page]->n; i++)
-			table_add(p, &p->pages[page]->entries[i]);
+	}
+	p->size = size;
+	for (i = 0; i < had; i++)
+		if (old[i].entry)
+			*table_at(p, pfs_entry_hash(p->dir, old[i].entry->name),
+				  old[i].entry->name) = old[i];
+	free(old);
 	return true;
 }
 
@@ -224,7 +232,21 @@ static bool page_wanted(struct place *p, uint64_t hash)
 /* With the lock: list is consumed. */
 static bool page_add(struct place *p, struct pfs_list *list)
 {
+	struct known *at;
+	size_t i;
+
 	judge(p);
+	if (!table_reserve(p, p->n + list->n)) {
+		p->useless = true;
+		pfs_list_free(list);
+		return false;
+	}
+	for (i = 0; i < list->n; i++) {
+		at = table_at(p, pfs_entry_hash(p->dir, list->entries[i].name),
+			      list->entries[i].name);
+		if (!at->entry)
+			at->entry = &list->entries[i];
+	}
 	p->whole = list->end;
 	if (list->n > 0)
 		p->cursor = list->entries[list->n - 1].cursor;
@@ -232,12 +254,7 @@ static bool page_add(struct place *p, struct pfs_list *list)
 	p->n += list->n;
 	if (p->want < PAGE_MAX)
 		p->want *= 2;
-	if (table_make(p))
-		return true;
-	pages_free(p);
-	p->whole = false;
-	p->useless = true;
-	return false;
+	return true;
 }
 
 /* The lock is held on entry and return, not between. Whether there is a page more. */
@@ -257,7 +274,7 @@ static bool page_fetch(struct place *p, struct pfs_node *dir, uint64_t id)
 	}
 	p->busy = false;
 	p->useless = !list;
-	if (!list || !place_true(p, dir->vol->fs, dir)) {
+	if (!list || !place_true(p, dir->vol->fs)) {
 		pfs_list_free(list);
 		return false;
 	}
@@ -270,12 +287,13 @@ static bool page_fetch(struct place *p, struct pfs_node *dir, uint64_t id)
 static enum pfs_ahead_answer answer(struct place *p, uint64_t hash, struct pfs_bytes name,
 				    struct pfs_attr *attr)
 {
-	const struct pfs_dirent *d = table_find(p, hash, name);
+	const struct known *known = p->table ? table_at(p, hash, name) : NULL;
+	const struct pfs_dirent *d = known ? known->entry : NULL;
 	uint32_t can = pfs_backend_capabilities(p->vol->config->backend);
 
 	if (!d && (!p->whole || !p->from_start || !(can & PFS_CAP_LISTS_ALL)))
 		return PFS_AHEAD_UNKNOWN;
-	if (d && d->attr.expires && d->attr.expires <= pfs_now_ns())
+	if (d && (known->ask || (d->attr.expires && d->attr.expires <= pfs_now_ns())))
 		return PFS_AHEAD_UNKNOWN;
 	p->hits++;
 	if (!d)
@@ -284,12 +302,17 @@ static enum pfs_ahead_answer answer(struct place *p, uint64_t hash, struct pfs_b
 	return PFS_AHEAD_FOUND;
 }
 
+static struct place *place_of(const struct pfs_node *dir, uint64_t id)
+{
+	return &dir->vol->fs->ahead->places[(id ^ dir->vol->ordinal) % PLACES];
+}
+
 enum pfs_ahead_answer pfs_ahead_lookup(struct pfs_node *dir, uint64_t id, struct pfs_bytes name,
 				       struct pfs_attr *attr, struct pfs_stamp *stamp)
 {
 	struct pfs_vol *vol = dir->vol;
 	uint64_t hash = pfs_entry_hash(id, name);
-	struct place *p = &vol->fs->ahead->places[(id ^ vol->ordinal) % PLACES];
+	struct place *p = place_of(dir, id);
 	enum pfs_ahead_answer ret;
 
 	if (!pfs_vol_pushes(vol))
@@ -303,4 +326,47 @@ enum pfs_ahead_answer pfs_ahead_lookup(struct pfs_node *dir, uint64_t id, struct
 		*stamp = p->stamp;
 	pthread_mutex_unlock(&p->lock);
 	return ret;
+}
+
+/* ---- changes by this mount ------------------------------------------------------------------ */
+
+/* With the lock: of this name the engine is asked. false: no memory. */
+static bool entry_changed(struct place *p, struct pfs_bytes name)
+{
+	uint64_t hash = pfs_entry_hash(p->dir, name);
+	struct known *at;
+	struct changed *c;
+
+	if (!table_reserve(p, p->n + 1))
+		return false;
+	at = table_at(p, hash, name);
+	at->ask = true;
+	if (at->entry)
+		return true;
+	c = calloc(1, sizeof(*c) + name.len);
+	if (!c)
+		return false;
+	memcpy(c->name, name.p, name.len);
+	c->entry.name = (struct pfs_bytes){c->name, name.len};
+	c->next = p->changed;
+	p->changed = c;
+	at->entry = &c->entry;
+	p->n++;
+	return true;
+}
+
+void pfs_ahead_changed(struct pfs_node *dir, struct pfs_bytes name)
+{
+	uint64_t id = dir->id;
+	struct place *p = place_of(dir, id);
+
+	pthread_mutex_lock(&p->lock);
+	if (p->vol == dir->vol && p->dir == id) {
+		/* The page may be of before or after. */
+		if (p->busy)
+			place_renew(p, p->stamp);
+		else if (p->npages > 0 && (p->n >= ENTRIES_MAX || !entry_changed(p, name)))
+			place_renew(p, p->stamp);
+	}
+	pthread_mutex_unlock(&p->lock);
 }

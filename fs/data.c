@@ -348,7 +348,7 @@ static void plan_done(struct plan *p, struct pfs_data *data)
 		data->create = NULL;
 		data->fresh = true;
 		if (p->create->dir)
-			pfs_node_touch_dir(fs, p->create->dir, p->now);
+			pfs_node_touch_dir(fs, p->create->dir, p->create->op.name, p->now);
 		pfs_queue_done(node->vol, p->create);
 	}
 	if (p->published || (p->moved && !data->rewrite))

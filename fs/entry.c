@@ -349,7 +349,7 @@ static int make_through(struct pfs_node *parent, uint64_t dir, struct pfs_bytes 
 	err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	*out = pfs_node_get(parent->vol, &m.attr, stamp, 1, 0);
 	return *out ? 0 : -ENOMEM;
 }
@@ -488,7 +488,7 @@ int pfs_fs_link(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *paren
 		err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	pfs_node_set_attr(fs, node, &m.attr, stamp);
 	pfs_node_lock(fs, node);
 	node->lookups++;
@@ -533,7 +533,7 @@ static int remove_through(struct pfs_fs *fs, struct pfs_node *parent, struct pfs
 		err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	told_attr(parent->vol, &m.other, stamp);
 	return 0;
 }
@@ -679,9 +679,8 @@ static int rename_through(struct pfs_fs *fs, struct pfs_node *parent, struct pfs
 		err = pfs_vol_commit(vol, &batch, parent, m->name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
-	if (parent2 != parent)
-		pfs_node_touch_dir(fs, parent2, batch.now);
+	pfs_node_touch_dir(fs, parent, m->name, batch.now);
+	pfs_node_touch_dir(fs, parent2, m->name2, batch.now);
 	moved(vol, &m->attr, stamp, parent, m->name, parent2, m->name2);
 	if (m->flags & PFS_F_EXCHANGE)
 		moved(vol, &m->other, stamp, parent2, m->name2, parent, m->name);

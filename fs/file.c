@@ -249,7 +249,7 @@ static int create_through(struct pfs_fs *fs, struct pfs_node *parent, uint64_t d
 	err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	*node = pfs_node_get(parent->vol, &m.attr, stamp, 1, 0);
 	if (!*node)
 		return -ENOMEM;

@@ -4,7 +4,6 @@
  * Lock order (an earlier one may be held while a later one is taken, never the other way round):
  *	vol->open_lock -> data->lock -> vol->lock -> fs->node_locks[i]
  *	locker->beat_lock -> locker->lock -> fs->node_locks[i]
- *	a place's lock (ahead.c) -> fs->node_locks[i]
  * No engine call is made under any of them but vol->open_lock, which only opening a store takes, and
  * beat_lock, which is for heartbeats.
  * The kernel is called (pfs_kernel_ops) with none of them held.
@@ -339,10 +338,11 @@ void pfs_nodes_changed(struct pfs_fs *fs);
 /* This mount, or somebody else, changed the object in a way that is not known here. */
 void pfs_node_drop_attr(struct pfs_fs *fs, struct pfs_node *node);
 /*
- * This mount changed an entry of `dir` at `now`, and the engine has moved its times. As the only
- * session it knows how; otherwise they are asked for again.
+ * This mount changed the entry `name` of `dir` at `now`, and the engine has moved its times. As the
+ * only session it knows how; otherwise they are asked for again. Before the overlay forgets the change.
  */
-void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, int64_t now);
+void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name,
+			int64_t now);
 /* What this mount last knew of the object, be it true or not: its type never changes. */
 struct pfs_attr pfs_node_attr_known(struct pfs_node *node);
 /* Is it over with the object, as far as is known here? The engine is asked again then. */
@@ -388,6 +388,8 @@ void pfs_ahead_release(struct pfs_fs *fs);
  */
 enum pfs_ahead_answer pfs_ahead_lookup(struct pfs_node *dir, uint64_t id, struct pfs_bytes name,
 				       struct pfs_attr *attr, struct pfs_stamp *stamp);
+/* For pfs_node_touch_dir(). */
+void pfs_ahead_changed(struct pfs_node *dir, struct pfs_bytes name);
 
 /* tree.c */
 /* Where others have sessions too: let them hear of ours. Blocks for a moment. */

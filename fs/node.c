@@ -362,12 +362,13 @@ void pfs_node_drop_attr(struct pfs_fs *fs, struct pfs_node *node)
 	pfs_node_unlock(fs, node);
 }
 
-void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, int64_t now)
+void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name, int64_t now)
 {
 	bool alone;
 
 	if (!pfs_node_is_object(dir))
 		return;
+	pfs_ahead_changed(dir, name);
 	alone = pfs_vol_alone(dir->vol);
 	pfs_node_lock(fs, dir);
 	if (!dir->pins) {

@@ -278,9 +278,9 @@ static bool retryable(int err)
 static void drop_dirs(struct pfs_fs *fs, struct pfs_pending *item)
 {
 	if (item->dir)
-		pfs_node_touch_dir(fs, item->dir, item->now);
+		pfs_node_touch_dir(fs, item->dir, item->op.name, item->now);
 	if (item->dir2)
-		pfs_node_touch_dir(fs, item->dir2, item->now);
+		pfs_node_touch_dir(fs, item->dir2, item->op.name2, item->now);
 }
 
 static const char *op_name(enum pfs_op op)
