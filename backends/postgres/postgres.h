@@ -6,6 +6,7 @@
  *	conn.c		opening connections, errors
  *	driver.c	statements in a pipeline: the driver for backends/sql/
  *	ahead.c		reads that are made before they are asked for
+ *	rows.c		rows that are put together
  *	statements.c	what is said to PostgreSQL in other words than to SQLite
  *	text.c		names that are no UTF-8
  *	txn.c		write transactions: one at a time in the whole schema, each exactly once
@@ -53,6 +54,10 @@ enum pg_stmt {
 	PG_STMT_READ,
 	PG_STMT_TAIL_GET,
 	PG_STMT_TAIL_LEN,
+	PG_STMT_PUT_FILE,
+	PG_STMT_PUT_FILES,
+	PG_STMT_PUT_CHUNKS,
+	PG_STMT_TOUCH_DIRS,
 	PG_STMT_COUNT
 };
 /* NULL: as pfs_kv_sql has it. */
@@ -91,8 +96,16 @@ struct pg_ahead {
 	bool valid;
 };
 
+/* Rows that wait to be put together, by table: the parameters that one row has. */
+enum pg_table { PG_ENTRIES, PG_CHUNKS, PG_OBJECTS, PG_TIMES, PG_TABLES };
+#define PG_COLUMNS 11
+struct pg_rows {
+	unsigned n;
+	struct pfs_buf columns[PG_COLUMNS]; /* each an array as it travels */
+};
+
 #define PG_QUERIES 8
-#define PG_PARAMS  16
+#define PG_PARAMS  20
 
 struct pg_conn {
 	struct pfs_sql_conn sql;
@@ -112,6 +125,10 @@ struct pg_conn {
 	struct pg_query queries[PG_QUERIES];
 	struct pg_ahead *ahead;
 	size_t nahead, ahead_cap;
+	struct pg_rows rows[PG_TABLES];
+	size_t kept;   /* bytes in them */
+	bool sending;  /* they are being sent */
+	size_t unsent; /* bytes that were queued since the connection was last made to send */
 };
 
 struct pg_backend {
@@ -264,6 +281,18 @@ void pg_ahead_clear(struct pg_conn *c);
 int pg_ahead_batch(struct pg_conn *c, const struct pfs_batch *batch);
 /* After these were read: the last chunk of a file that is written to, under its own key. */
 void pg_ahead_tails(struct pg_conn *c);
+
+/* ---- rows.c --------------------------------------------------------------------------------- */
+
+/*
+ * A row that may wait for others inside a transaction: *kept, and p is copied. Otherwise the statement is
+ * to be sent. pg_send() sends what is kept before anything else. 0 or -errno.
+ */
+int pg_rows_keep(struct pg_conn *c, unsigned stmt, const struct pg_params *p, bool *kept);
+int pg_rows_send(struct pg_conn *c);
+/* What is kept is not wanted any more. */
+void pg_rows_drop(struct pg_conn *c);
+void pg_rows_release(struct pg_conn *c);
 
 /* ---- text.c --------------------------------------------------------------------------------- */
 
