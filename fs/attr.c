@@ -214,6 +214,15 @@ static bool is_directory(struct pfs_fs *fs, struct pfs_node *node)
 	return is;
 }
 
+int pfs_node_settle(struct pfs_fs *fs, struct pfs_node *node)
+{
+	if (!is_directory(fs, node))
+		return pfs_data_commit_node(fs, node, PFS_GOAL_CREATE);
+	/* One that cannot be made now has moved nothing. */
+	(void)pfs_queue_settle_dir(node);
+	return 0;
+}
+
 int pfs_fs_getattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_file *file,
 		   struct pfs_entry *out)
 {
@@ -354,7 +363,7 @@ static int set_others(struct pfs_fs *fs, struct pfs_node *node, const struct pfs
 		return 0;
 	if (node->vol->config->write_mode == PFS_WRITE_QUEUED)
 		return queue_set(fs, node, set);
-	err = pfs_data_commit_node(fs, node, PFS_GOAL_CREATE);
+	err = pfs_node_settle(fs, node);
 	return err ? err : commit_set(fs, node, set);
 }
 

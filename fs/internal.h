@@ -436,6 +436,11 @@ int pfs_node_visible(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *
 /* Fill an entry for a node whose lookup has been counted. parent NULL: attributes only. */
 int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *parent,
 		   struct pfs_bytes name, struct pfs_stamp stamp, struct pfs_entry *out);
+/*
+ * Before the object's attributes are changed: what waits to be committed of it, or in it, is of an earlier
+ * time, and must not come later.
+ */
+int pfs_node_settle(struct pfs_fs *fs, struct pfs_node *node);
 /* What is known of a store's root, without asking its engine; to be cached only where it is true. */
 void pfs_root_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_entry *out);
 /* The place of a store whose backend was found unreachable: it is answered without asking. */
