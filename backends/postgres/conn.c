@@ -681,7 +681,7 @@ void pg_conn_close(struct pg_conn *c)
 		pfs_buf_release(&c->queries[i].text);
 	for (i = 0; i < c->ahead_cap; i++)
 		pfs_buf_release(&c->ahead[i].key);
-	pg_rows_release(c);
+	pg_gather_release(c);
 	free(c->ahead);
 	free(c->sent);
 	PQfinish(c->pq);

@@ -129,7 +129,7 @@ int pg_send(struct pg_conn *c, unsigned stmt, const struct pg_params *p, enum pg
 
 	if (c->lost)
 		return -EHOSTDOWN;
-	err = pg_rows_send(c);
+	err = pg_gather_send(c);
 	if (!err && !c->prepared[stmt])
 		err = prepare_first(c, stmt);
 	if (!err)
@@ -233,7 +233,7 @@ int pg_drain(struct pg_conn *c)
 
 	if (c->lost)
 		return -EHOSTDOWN;
-	err = pg_rows_send(c);
+	err = pg_gather_send(c);
 	if (err || c->nsent == 0)
 		return err;
 	err = sent_add(c, (struct pg_sent){.kind = PG_SENT_SYNC});
@@ -256,7 +256,7 @@ int pg_queue(struct pg_conn *c, enum pg_stmt stmt)
 
 	/* What a savepoint, or the transaction, has not sent yet goes with it. */
 	if (stmt == PG_STMT_ROLLBACK || stmt == PG_STMT_UNDO)
-		pg_rows_drop(c);
+		pg_gather_drop(c);
 	return pg_send(c, stmt, &none, PG_SENT_WRITE, NULL);
 }
 
@@ -371,7 +371,7 @@ static int queue(struct pg_conn *c, unsigned stmt, enum pg_sent_kind kind, void 
 	err = pg_params_bind(&p, types, ap);
 	if (!err && kind == PG_SENT_WRITE) {
 		pg_ahead_void(c, stmt, &p);
-		err = pg_rows_keep(c, stmt, &p, &kept);
+		err = pg_gather_keep(c, stmt, &p, &kept);
 	}
 	if (!err && !kept)
 		err = pg_send(c, stmt, &p, kind, out);
@@ -412,7 +412,7 @@ void pg_conn_reset(struct pg_conn *c)
 	pg_ahead_clear(c);
 	for (i = 0; i < PG_QUERIES; i++)
 		drv_end(&c->sql, (struct pfs_sql_query *)(void *)&c->queries[i]);
-	pg_rows_drop(c);
+	pg_gather_drop(c);
 	c->nsent = 0;
 	c->in_txn = false;
 	c->told = false;

@@ -6,7 +6,7 @@
  *	conn.c		opening connections, errors
  *	driver.c	statements in a pipeline: the driver for backends/sql/
  *	ahead.c		reads that are made before they are asked for
- *	rows.c		rows that are put together
+ *	gather.c	rows that are put together
  *	statements.c	what is said to PostgreSQL in other words than to SQLite
  *	text.c		names that are no UTF-8
  *	txn.c		write transactions: one at a time in the whole schema, each exactly once
@@ -282,17 +282,17 @@ int pg_ahead_batch(struct pg_conn *c, const struct pfs_batch *batch);
 /* After these were read: the last chunk of a file that is written to, under its own key. */
 void pg_ahead_tails(struct pg_conn *c);
 
-/* ---- rows.c --------------------------------------------------------------------------------- */
+/* ---- gather.c ------------------------------------------------------------------------------- */
 
 /*
  * A row that may wait for others inside a transaction: *kept, and p is copied. Otherwise the statement is
  * to be sent. pg_send() sends what is kept before anything else. 0 or -errno.
  */
-int pg_rows_keep(struct pg_conn *c, unsigned stmt, const struct pg_params *p, bool *kept);
-int pg_rows_send(struct pg_conn *c);
+int pg_gather_keep(struct pg_conn *c, unsigned stmt, const struct pg_params *p, bool *kept);
+int pg_gather_send(struct pg_conn *c);
 /* What is kept is not wanted any more. */
-void pg_rows_drop(struct pg_conn *c);
-void pg_rows_release(struct pg_conn *c);
+void pg_gather_drop(struct pg_conn *c);
+void pg_gather_release(struct pg_conn *c);
 
 /* ---- text.c --------------------------------------------------------------------------------- */
 

@@ -91,7 +91,7 @@ const char *const pg_sql[PG_STMT_COUNT] = {
 		"SELECT length(c.data) FROM persistfs_objects o JOIN persistfs_chunks c ON c.key ="
 		" (o.content << 26) + (CASE WHEN ?2::bigint < 0 THEN o.size ELSE ?2 END >> 14)"
 		" WHERE o.id = ?1",
-	/* What rows.c has gathered. KV_ENTRY_PUT, KV_CHUNK_PUT and KV_OBJECT_ADD, once each: */
+	/* What gather.c has. KV_ENTRY_PUT, KV_CHUNK_PUT and KV_OBJECT_ADD, once each: */
 	[PG_STMT_PUT_FILE] =
 		"WITH entry AS (INSERT INTO persistfs_entries(parent, name, object, seq)"
 		" VALUES (?1, ?2, ?3, ?4)),"

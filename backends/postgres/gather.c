@@ -102,7 +102,7 @@ static int keep(struct pg_conn *c, enum pg_table t, const struct pg_params *p)
 	return 0;
 }
 
-int pg_rows_keep(struct pg_conn *c, unsigned stmt, const struct pg_params *p, bool *kept)
+int pg_gather_keep(struct pg_conn *c, unsigned stmt, const struct pg_params *p, bool *kept)
 {
 	enum pg_table t = table_of(stmt);
 	int err = 0;
@@ -112,11 +112,11 @@ int pg_rows_keep(struct pg_conn *c, unsigned stmt, const struct pg_params *p, bo
 		return 0;
 	if (c->rows[t].n == ROWS_MAX || c->kept >= BYTES_MAX ||
 	    (tables[t].once && has_key(&c->rows[t], p)))
-		err = pg_rows_send(c);
+		err = pg_gather_send(c);
 	return err ? err : keep(c, t, p);
 }
 
-void pg_rows_drop(struct pg_conn *c)
+void pg_gather_drop(struct pg_conn *c)
 {
 	unsigned t;
 
@@ -125,14 +125,14 @@ void pg_rows_drop(struct pg_conn *c)
 	c->kept = 0;
 }
 
-void pg_rows_release(struct pg_conn *c)
+void pg_gather_release(struct pg_conn *c)
 {
 	unsigned t, i;
 
 	for (t = 0; t < PG_TABLES; t++)
 		for (i = 0; i < PG_COLUMNS; i++)
 			pfs_buf_release(&c->rows[t].columns[i]);
-	pg_rows_drop(c);
+	pg_gather_drop(c);
 }
 
 /* ---- sending -------------------------------------------------------------------------------- */
@@ -245,7 +245,7 @@ static int send_put(struct pg_conn *c, const unsigned n[PG_TABLES])
 	return err ? err : send_each(c, PG_OBJECTS, n[PG_OBJECTS]);
 }
 
-int pg_rows_send(struct pg_conn *c)
+int pg_gather_send(struct pg_conn *c)
 {
 	const enum pg_table times = PG_TIMES;
 	unsigned n[PG_TABLES], t, sum = 0;
@@ -262,6 +262,6 @@ int pg_rows_send(struct pg_conn *c)
 	else if (!err)
 		err = send_each(c, PG_TIMES, n[PG_TIMES]);
 	c->sending = false;
-	pg_rows_drop(c);
+	pg_gather_drop(c);
 	return err;
 }
