@@ -19,7 +19,7 @@
 
 const char *const pfs_capability_names[] = {
 	"hard_links", "xattrs", "push",	      "durable_sync", "ranged_writes", "locks", "expiry",
-	"namespaces", "sparse", "persistent", "late_create", "told_xattrs", NULL,
+	"namespaces", "sparse", "persistent", "lists_all", "late_create", "told_xattrs", NULL,
 };
 
 const char *const pfs_call_names[PFS_CALL_COUNT_] = {

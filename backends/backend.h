@@ -60,16 +60,17 @@ enum pfs_capability {
 	PFS_CAP_NAMESPACES = 1u << 7,	/* several namespaces in one backend, listable */
 	PFS_CAP_SPARSE = 1u << 8,	/* holes are kept as holes */
 	PFS_CAP_PERSISTENT = 1u << 9,	/* data outlives the process */
+	PFS_CAP_LISTS_ALL = 1u << 10,	/* a listing has every entry that a look-up finds */
 	/*
 	 * PFS_F_LATE: the engine has no place for a file without its first content, so that nobody
 	 * else sees it empty.
 	 */
-	PFS_CAP_LATE_CREATE = 1u << 10,
+	PFS_CAP_LATE_CREATE = 1u << 11,
 	/*
 	 * The engine has attributes user.persistfs.NAME of its own: get, list, set and remove take these
 	 * names, beside those of fs/.
 	 */
-	PFS_CAP_TOLD_XATTRS = 1u << 11,
+	PFS_CAP_TOLD_XATTRS = 1u << 12,
 };
 /* The names of the bits, in order, ended by NULL ("hard_links", ...). */
 extern const char *const pfs_capability_names[];

@@ -196,6 +196,8 @@ int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *pa
 									: short_timeout(node->vol);
 	else if (parent && !pfs_node_know(fs, node, parent, name))
 		out->entry_timeout = short_timeout(node->vol);
+	if (parent && node != node->vol->root)
+		pfs_inval_naming(fs, parent, name);
 	cap_timeouts(&attr, out);
 	if (attr.derived)
 		out->entry_timeout = out->attr_timeout = 0;
@@ -212,6 +214,15 @@ static bool is_directory(struct pfs_fs *fs, struct pfs_node *node)
 	is = node->permanent || S_ISDIR(node->attr.mode);
 	pfs_node_unlock(fs, node);
 	return is;
+}
+
+int pfs_node_settle(struct pfs_fs *fs, struct pfs_node *node)
+{
+	if (!is_directory(fs, node))
+		return pfs_data_commit_node(fs, node, PFS_GOAL_CREATE);
+	/* One that cannot be made now has moved nothing. */
+	(void)pfs_queue_settle_dir(node);
+	return 0;
 }
 
 int pfs_fs_getattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_file *file,
@@ -374,7 +385,7 @@ static int set_others(struct pfs_fs *fs, struct pfs_node *node, const struct pfs
 		return 0;
 	if (node->vol->config->write_mode == PFS_WRITE_QUEUED)
 		return queue_set(fs, node, set);
-	err = pfs_data_commit_node(fs, node, PFS_GOAL_CREATE);
+	err = pfs_node_settle(fs, node);
 	return err ? err : commit_set(fs, node, set);
 }
 

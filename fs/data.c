@@ -348,7 +348,7 @@ static void plan_done(struct plan *p, struct pfs_data *data)
 		data->create = NULL;
 		data->fresh = true;
 		if (p->create->dir)
-			pfs_node_touch_dir(fs, p->create->dir, p->now);
+			pfs_node_touch_dir(fs, p->create->dir, p->create->op.name, p->now);
 		pfs_queue_done(node->vol, p->create);
 	}
 	if (p->published || (p->moved && !data->rewrite))
@@ -398,6 +398,19 @@ static void plan_undo(struct plan *p, struct pfs_data *data, enum pfs_data_goal 
 	failed(data, err);
 }
 
+/*
+ * A commit has ended. What was appended during it follows what it published; it is a part of the whole
+ * where that has not been published. data->lock is held.
+ */
+static void commit_ended(struct pfs_data *data)
+{
+	if (data->rewrite || data->create)
+		data->append_at = UINT64_MAX;
+	data->busy = false;
+	data->commits++;
+	pthread_cond_broadcast(&data->cond);
+}
+
 static int commit_once(struct pfs_data *data, enum pfs_data_goal goal)
 {
 	struct pfs_node *node = data->node;
@@ -429,15 +442,13 @@ static int commit_once(struct pfs_data *data, enum pfs_data_goal goal)
 			err = -ESTALE;
 	}
 	pthread_mutex_lock(&data->lock);
-	data->busy = false;
 	if (err)
 		plan_undo(&p, data, goal, err);
 	else
 		plan_done(&p, data);
 	pfs_dirty_clear(&data->committing);
 	account(data, committing, 0);
-	data->commits++;
-	pthread_cond_broadcast(&data->cond);
+	commit_ended(data);
 out:
 	relink(data);
 	free(p.segs);
@@ -656,7 +667,9 @@ int pfs_data_write(struct pfs_data *data, const void *buf, size_t len, uint64_t 
 	account(data, before, data->dirty.bytes);
 	if (err)
 		goto out;
-	if (append && !data->rewrite && !data->create && data->append_at == UINT64_MAX)
+	/* A whole that is being published ends with what it has: others may append once it is there. */
+	if (append && (data->busy || (!data->rewrite && !data->create)) &&
+	    data->append_at == UINT64_MAX)
 		data->append_at = off;
 	if (off + len > data->size)
 		data->size = off + len;
@@ -748,9 +761,7 @@ static int change_content(struct pfs_data *data, struct pfs_mutation *m)
 	pthread_mutex_unlock(&data->lock);
 	err = pfs_vol_commit(data->node->vol, &batch, data->node, PFS_BYTES(""));
 	pthread_mutex_lock(&data->lock);
-	data->busy = false;
-	data->commits++;
-	pthread_cond_broadcast(&data->cond);
+	commit_ended(data);
 	return err;
 }
 

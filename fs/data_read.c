@@ -33,8 +33,6 @@ static int settle_append(struct pfs_data *data, uint64_t end)
 {
 	int err;
 
-	if (!pfs_data_shared(data))
-		return 0;
 	if (data->busy && end > data->committing_at)
 		pfs_data_wait_idle(data);
 	if (end <= data->append_at)
@@ -51,48 +49,40 @@ static void lay(const struct pfs_dirty *d, uint64_t below, uint64_t off, void *b
 		pfs_dirty_overlay(d, off, buf, below - off < len ? (size_t)(below - off) : len);
 }
 
-/*
- * Put what was written over the n bytes that the engine has; returns how many there are now. Bytes
- * that others' may precede are left out until they are committed. data->lock is held.
- */
-static ssize_t lay_over(struct pfs_data *data, ssize_t n, void *buf, size_t len, uint64_t off)
+/* How far this mount's bytes reach that have a place, those before committing_at and append_at. */
+static uint64_t placed_end(const struct pfs_data *data)
 {
-	uint64_t old = data->committing_at, fresh = data->append_at, size = off + (uint64_t)n;
+	uint64_t old = data->busy ? pfs_dirty_end(&data->committing, data->committing_at) : 0;
+	uint64_t fresh = pfs_dirty_end(&data->dirty, data->append_at);
 
-	if (!pfs_data_shared(data))
-		old = fresh = UINT64_MAX;
-	if (!data->busy)
-		old = UINT64_MAX;
-	if (data->local &&
-	    (data->rewrite || (data->size > size && old == UINT64_MAX && fresh == UINT64_MAX)))
-		size = data->size;
-	lay(&data->committing, old, off, buf, len);
-	lay(&data->dirty, fresh, off, buf, len);
+	return old > fresh ? old : fresh;
+}
+
+/*
+ * Put what was written over the n bytes that the engine has; returns how many there are now. `placed`:
+ * only what has its place in the engine; appended bytes are left out until then. data->lock is held.
+ */
+static ssize_t lay_over(struct pfs_data *data, bool placed, ssize_t n, void *buf, size_t len,
+			uint64_t off)
+{
+	uint64_t size = off + (uint64_t)n, end = data->size;
+
+	if (placed && !data->rewrite)
+		end = placed_end(data);
+	if (data->local && (data->rewrite || end > size))
+		size = end;
+	lay(&data->committing, placed && data->busy ? data->committing_at : UINT64_MAX, off, buf,
+	    len);
+	lay(&data->dirty, placed ? data->append_at : UINT64_MAX, off, buf, len);
 	return size > off ? (size - off < len ? (ssize_t)(size - off) : (ssize_t)len) : 0;
 }
 
-ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off)
+/* The engine's bytes, such that no commit came between them and what is laid over. Lock as above. */
+static ssize_t read_under(struct pfs_data *data, void *buf, size_t len, uint64_t off)
 {
-	struct pfs_store *store;
-	uint64_t commits, base, id;
+	uint64_t commits, base;
 	ssize_t n;
-	int err;
 
-	pthread_mutex_lock(&data->lock);
-	err = data->local ? settle_append(data, off + len) : 0;
-	if (err) {
-		pthread_mutex_unlock(&data->lock);
-		return err;
-	}
-	if (!data->local) {
-		pthread_mutex_unlock(&data->lock);
-		err = pfs_node_id(data->node, &id);
-		if (err)
-			return err;
-		store = atomic_load(&data->node->vol->store);
-		n = pfs_store_read(store, id, off, buf, len);
-		return n == -ENOENT ? -ESTALE : n;
-	}
 	do {
 		commits = data->commits;
 		base = data->rewrite ? data->content : data->create ? 0 : data->node->id;
@@ -103,8 +93,67 @@ ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off
 		if (n == -ESTALE)
 			pfs_data_wait_idle(data);
 	} while (commits != data->commits);
-	if (n >= 0)
-		n = lay_over(data, n, buf, len, off);
-	pthread_mutex_unlock(&data->lock);
 	return n;
+}
+
+/*
+ * Nothing may be left out that was written before the read began: the kernel knows that it is there,
+ * and fills the gap with zeros. So where this mount was alone at the beginning, and nothing was given
+ * its place, and is not any more (its push channel is lost, say), the read begins anew.
+ */
+static ssize_t read_local(struct pfs_data *data, void *buf, size_t len, uint64_t off)
+{
+	bool placed;
+	ssize_t n;
+
+	do {
+		placed = pfs_data_shared(data);
+		n = placed ? settle_append(data, off + len) : 0;
+		if (n == 0)
+			n = read_under(data, buf, len, off);
+	} while (n >= 0 && !placed && pfs_data_shared(data));
+	return n < 0 ? n : lay_over(data, placed, n, buf, len, off);
+}
+
+static ssize_t read_engine(struct pfs_data *data, void *buf, size_t len, uint64_t off)
+{
+	struct pfs_store *store;
+	uint64_t id;
+	ssize_t n;
+	int err;
+
+	err = pfs_node_id(data->node, &id);
+	if (err)
+		return err;
+	store = atomic_load(&data->node->vol->store);
+	n = pfs_store_read(store, id, off, buf, len);
+	return n == -ENOENT ? -ESTALE : n;
+}
+
+ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n = 0;
+	bool local;
+
+	pthread_mutex_lock(&data->lock);
+	local = data->local;
+	if (local)
+		n = read_local(data, buf, len, off);
+	pthread_mutex_unlock(&data->lock);
+	return local ? n : read_engine(data, buf, len, off);
+}
+
+ssize_t pfs_data_peek(struct pfs_data *data, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n = 0;
+	bool local;
+
+	pthread_mutex_lock(&data->lock);
+	local = data->local;
+	if (local)
+		n = read_under(data, buf, len, off);
+	if (local && n >= 0)
+		n = lay_over(data, pfs_data_shared(data), n, buf, len, off);
+	pthread_mutex_unlock(&data->lock);
+	return local ? n : read_engine(data, buf, len, off);
 }

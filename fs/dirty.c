@@ -435,6 +435,24 @@ int pfs_dirty_segs(const struct pfs_dirty *d, struct pfs_seg **out, size_t *n)
 	return 0;
 }
 
+uint64_t pfs_dirty_end(const struct pfs_dirty *d, uint64_t below)
+{
+	struct pfs_dirty_block *b;
+	uint64_t at, end = 0;
+	size_t i;
+	uint32_t r;
+
+	for (i = 0; i < d->nbuckets; i++) {
+		for (b = d->buckets[i]; b; b = b->next) {
+			at = b->index * PFS_DIRTY_BLOCK;
+			for (r = 0; r < b->n && at + b->ranges[r].start < below; r++)
+				if (at + b->ranges[r].end > end)
+					end = at + b->ranges[r].end;
+		}
+	}
+	return end < below ? end : below;
+}
+
 bool pfs_dirty_empty(const struct pfs_dirty *d)
 {
 	return d->nblocks == 0;

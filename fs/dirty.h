@@ -34,6 +34,8 @@ int pfs_dirty_merge_under(struct pfs_dirty *d, struct pfs_dirty *older);
  * more.
  */
 int pfs_dirty_segs(const struct pfs_dirty *d, struct pfs_seg **out, size_t *n);
+/* Where the last dirty byte before `below` ends; 0: there is none. */
+uint64_t pfs_dirty_end(const struct pfs_dirty *d, uint64_t below);
 bool pfs_dirty_empty(const struct pfs_dirty *d);
 void pfs_dirty_clear(struct pfs_dirty *d);
 

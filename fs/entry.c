@@ -192,6 +192,7 @@ static int fixed_lookup(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_b
 static int object_lookup(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name,
 			 struct pfs_stamp *stamp, struct pfs_node **out)
 {
+	enum pfs_ahead_answer known;
 	struct pfs_attr attr;
 	struct pfs_node *node;
 	uint64_t id;
@@ -213,7 +214,11 @@ static int object_lookup(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_byt
 		return 0;
 	}
 	*stamp = pfs_stamp_take(fs);
-	err = pfs_store_lookup(atomic_load(&dir->vol->store), id, name, &attr);
+	known = pfs_ahead_lookup(dir, id, name, &attr, stamp);
+	if (known == PFS_AHEAD_UNKNOWN)
+		err = pfs_store_lookup(atomic_load(&dir->vol->store), id, name, &attr);
+	else if (known == PFS_AHEAD_ABSENT)
+		err = -ENOENT;
 	if (err == -ENOENT)
 		pfs_vol_note_absent(dir->vol, id, name);
 	if (err)
@@ -238,6 +243,7 @@ int pfs_fs_lookup(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_bytes n
 	if (err == -ENOENT && pfs_node_is_object(parent)) {
 		*out = (struct pfs_entry){.seen = stamp.seen};
 		out->entry_timeout = pfs_vol_negative_timeout(parent->vol, parent, name);
+		pfs_inval_naming(fs, parent, name);
 		return 0;
 	}
 	if (err)
@@ -343,7 +349,7 @@ static int make_through(struct pfs_node *parent, uint64_t dir, struct pfs_bytes 
 	err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	*out = pfs_node_get(parent->vol, &m.attr, stamp, 1, 0);
 	return *out ? 0 : -ENOMEM;
 }
@@ -482,7 +488,7 @@ int pfs_fs_link(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *paren
 		err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	pfs_node_set_attr(fs, node, &m.attr, stamp);
 	pfs_node_lock(fs, node);
 	node->lookups++;
@@ -503,8 +509,10 @@ static void told_attr(struct pfs_vol *vol, const struct pfs_attr *attr, struct p
 	if (!attr->id)
 		return;
 	node = pfs_node_find(vol->fs, vol->config->backend, attr->id);
-	if (!node)
+	if (!node) {
+		pfs_nodes_changed(vol->fs);
 		return;
+	}
 	pfs_node_set_attr(vol->fs, node, attr, stamp);
 	pfs_node_unref(vol->fs, node);
 }
@@ -525,7 +533,7 @@ static int remove_through(struct pfs_fs *fs, struct pfs_node *parent, struct pfs
 		err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	told_attr(parent->vol, &m.other, stamp);
 	return 0;
 }
@@ -619,8 +627,10 @@ static void moved(struct pfs_vol *vol, const struct pfs_attr *attr, struct pfs_s
 {
 	struct pfs_node *node = pfs_node_find(vol->fs, vol->config->backend, attr->id);
 
-	if (!node)
+	if (!node) {
+		pfs_nodes_changed(vol->fs);
 		return;
+	}
 	pfs_node_set_attr(vol->fs, node, attr, stamp);
 	pfs_node_moved(vol->fs, node, from, old, to, name);
 	pfs_node_unref(vol->fs, node);
@@ -669,9 +679,8 @@ static int rename_through(struct pfs_fs *fs, struct pfs_node *parent, struct pfs
 		err = pfs_vol_commit(vol, &batch, parent, m->name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
-	if (parent2 != parent)
-		pfs_node_touch_dir(fs, parent2, batch.now);
+	pfs_node_touch_dir(fs, parent, m->name, batch.now);
+	pfs_node_touch_dir(fs, parent2, m->name2, batch.now);
 	moved(vol, &m->attr, stamp, parent, m->name, parent2, m->name2);
 	if (m->flags & PFS_F_EXCHANGE)
 		moved(vol, &m->other, stamp, parent2, m->name2, parent, m->name);

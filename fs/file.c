@@ -44,6 +44,41 @@ static int told(struct pfs_file *file, int err)
 	return err;
 }
 
+static bool appends(int flags)
+{
+	return opened_for_writing(flags) && (flags & O_APPEND);
+}
+
+/*
+ * A file that expires shows nothing afterwards, to nobody: its pages are not left to the kernel; nor are
+ * those of one that is made at every look. Where several mounts append, the kernel's pages are in the way: it would place what is appended by
+ * a size that may be old, and cut one write into several requests. So whoever opens such a file
+ * meanwhile, or opens it to append, goes past them. So does who opens others' data where nobody tells of
+ * changes: the kernel would cut what it reads at a size that may be old.
+ *
+ * Beside each other the two ways are not sound: who reads through pages sees zeros where somebody
+ * appends past them, and who reads past them sees parts of what is appended through pages. So all who
+ * have the file open go the way of the first, as far as that can be: this mount may become alone
+ * meanwhile, or lose its push channel without knowing of another session. data->lock is held.
+ */
+static bool needs_direct(const struct pfs_file *file)
+{
+	const struct pfs_data *data = file->data;
+	const struct pfs_vol *vol = file->node->vol;
+	struct pfs_attr attr = pfs_node_attr_known(file->node);
+
+	if (attr.expires || attr.derived)
+		return true;
+	if (vol->config->backend->host && !pfs_vol_pushes(vol))
+		return true;
+	if (data->appenders == 0 && !appends(file->flags))
+		return false;
+	if (data->direct > 0)
+		return true;
+	return !pfs_vol_alone(vol) &&
+	       (data->opens == 0 || pfs_backend_sessions(vol->config->backend) != 1);
+}
+
 static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct pfs_file **out)
 {
 	struct pfs_file *file = calloc(1, sizeof(*file));
@@ -61,9 +96,11 @@ static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct 
 	}
 	pfs_node_ref(fs, node);
 	pthread_mutex_lock(&file->data->lock);
+	file->direct = needs_direct(file);
 	file->data->opens++;
+	file->data->direct += file->direct;
 	file->data->writers += opened_for_writing(flags);
-	file->data->appenders += opened_for_writing(flags) && (flags & O_APPEND);
+	file->data->appenders += appends(flags);
 	file->lost_told = file->data->lost;
 	pthread_mutex_unlock(&file->data->lock);
 	file->queue_lost_told = node->vol->queue_lost;
@@ -71,36 +108,10 @@ static int file_new(struct pfs_fs *fs, struct pfs_node *node, int flags, struct 
 	return 0;
 }
 
-/*
- * A file that expires shows nothing afterwards, to nobody: its pages are not left to the kernel; nor are
- * those of one that is made at every look.
- * Where several mounts append, the kernel's pages are in the way: it would place what is appended by
- * a size that may be old, and cut one write into several requests. So whoever opens such a file
- * meanwhile, or opens it to append, goes past them. So does who opens others' data where nobody tells of
- * changes: the kernel would cut what it reads at a size that may be old.
- */
-static bool needs_direct(const struct pfs_file *file)
-{
-	struct pfs_attr attr = pfs_node_attr_known(file->node);
-	bool many;
-
-	if (attr.expires || attr.derived)
-		return true;
-	if (file->node->vol->config->backend->host && !pfs_vol_pushes(file->node->vol))
-		return true;
-	if (pfs_vol_alone(file->node->vol))
-		return false;
-	pthread_mutex_lock(&file->data->lock);
-	many = file->data->appenders > 0;
-	pthread_mutex_unlock(&file->data->lock);
-	return many;
-}
-
-static void set_hints(struct pfs_file *file, int flags, struct pfs_open_hints *hints)
+static void set_hints(const struct pfs_file *file, int flags, struct pfs_open_hints *hints)
 {
 	const struct pfs_node *node = file->node;
 
-	file->direct = needs_direct(file);
 	*hints = (struct pfs_open_hints){
 		.direct_io = file->direct,
 		.keep_cache = pfs_vol_pushes(node->vol) && !(flags & O_TRUNC),
@@ -178,6 +189,8 @@ int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *n
 		}
 		pfs_node_told_size(node, 0);
 	}
+	if (atomic_load(&node->grown_from))
+		pfs_inval_growth_later(fs, node);
 	set_hints(*out, flags, hints);
 	return 0;
 }
@@ -258,7 +271,7 @@ static int create_through(struct pfs_fs *fs, struct pfs_node *parent, uint64_t d
 	err = pfs_vol_commit(parent->vol, &batch, parent, name);
 	if (err)
 		return err;
-	pfs_node_touch_dir(fs, parent, batch.now);
+	pfs_node_touch_dir(fs, parent, name, batch.now);
 	*node = pfs_node_get(parent->vol, &m.attr, stamp, 1, 0);
 	if (!*node)
 		return -ENOMEM;
@@ -515,8 +528,9 @@ void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file)
 	if (data) {
 		pfs_locks_end(fs, file);
 		pthread_mutex_lock(&data->lock);
+		data->direct -= file->direct;
 		data->writers -= writes;
-		data->appenders -= writes && (file->flags & O_APPEND);
+		data->appenders -= appends(file->flags);
 		last = --data->opens == 0 || (writes && data->writers == 0);
 		dirty = !pfs_data_clean(data);
 		pthread_mutex_unlock(&data->lock);

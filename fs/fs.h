@@ -61,10 +61,13 @@ struct pfs_fs_config {
  * from inside a call of this header. Any slot may be NULL.
  */
 struct pfs_kernel_ops {
-	void (*inval_entry)(void *arg, struct pfs_node *parent, struct pfs_bytes name);
+	/* false: the kernel has no such entry, or not yet. */
+	bool (*inval_entry)(void *arg, struct pfs_node *parent, struct pfs_bytes name);
 	/* off < 0: attributes only; off 0, len 0: all content too. */
 	/* false: the kernel has no such inode, or not yet. */
 	bool (*inval_inode)(void *arg, struct pfs_node *node, int64_t off, int64_t len);
+	/* The file has grown to `size` > 0, and `last` is its last byte. */
+	void (*file_grew)(void *arg, struct pfs_node *node, int64_t size, char last);
 };
 
 /*

@@ -38,6 +38,9 @@
 
 #define PFS_NODE_LOCKS 64
 
+/* Names that the kernel was told lately are remembered by hash. */
+#define PFS_NAMED_SLOTS 4096
+
 enum pfs_node_kind {
 	PFS_NODE_VIRTUAL, /* the root and directories on the way to a store */
 	PFS_NODE_SET,	  /* a store with namespace = *: its namespaces are directories */
@@ -85,6 +88,12 @@ struct pfs_node {
 	 */
 	_Atomic bool pages, dropping;
 	_Atomic uint64_t pages_of, told_size;
+	/*
+	 * Others have changed the content since, and the kernel may still go by a size as small as
+	 * grown_from - 1 where it does not ask (0: no). See inval.c.
+	 */
+	_Atomic uint64_t grown_from;
+	_Atomic bool growth_queued;
 	_Atomic(struct pfs_locks *) locks; /* once one was asked for; owned */
 	struct pfs_attr attr;
 	struct pfs_data *data; /* open or dirty; under the node's lock */
@@ -107,6 +116,7 @@ struct pfs_data {
 	pthread_cond_t cond;
 	struct pfs_node *node; /* counted */
 	unsigned opens, writers, appenders; /* writers: those opened for writing */
+	unsigned direct; /* of the opens: past the kernel's pages */
 	_Atomic unsigned users; /* opens, being linked, and calls under way */
 	bool busy;	 /* a commit is under way: `committing` belongs to it */
 	uint64_t commits; /* counts finished commits */
@@ -254,6 +264,11 @@ struct pfs_invalidator {
 	bool negatives; /* some volume's list of them is full */
 	uint64_t pushed, told; /* items, ever */
 	uint64_t alls, alls_told; /* wishes to take back everything, ever */
+	struct pfs_inval_item *grown, *grown_last; /* files, when the others are told */
+	uint64_t grown_pushed, grown_told;
+	struct pfs_again *again; /* names to be taken back once more; the thread's own */
+	size_t nagain;
+	int64_t again_at; /* monotonic, while there are any */
 	pthread_cond_t quiet;  /* told has moved */
 };
 
@@ -276,13 +291,17 @@ struct pfs_fs {
 	size_t node_count[PFS_NODE_LOCKS];
 	_Atomic size_t nnodes;
 
+	/* When the kernel was last told what a name of this hash is; monotonic. See inval.c. */
+	_Atomic int64_t named_at[PFS_NAMED_SLOTS];
 	_Atomic uint64_t seen; /* moves with every batch of foreign events */
 	_Atomic uint64_t own;  /* moves with every change by this mount */
-	_Atomic uint64_t forgotten; /* `changed` of the youngest of the nodes that were freed */
+	/* The last change of an object that has no node: what was asked before is not believed of any. */
+	_Atomic uint64_t forgotten;
 	pthread_rwlock_t reply_lock;
 	struct pfs_kernel_ops kernel;
 	void *kernel_arg;
 
+	struct pfs_ahead *ahead;
 	_Atomic uint64_t dirty_bytes;
 	uint64_t dirty_limit;
 	struct pfs_node *controls; /* nodes in .persistfs that were looked up; permanent */
@@ -315,13 +334,16 @@ void pfs_node_set_attr(struct pfs_fs *fs, struct pfs_node *node, const struct pf
 		       struct pfs_stamp stamp);
 /* This mount changed what `node` has, not its attributes: listings of before are not to be used. */
 void pfs_node_changed(struct pfs_fs *fs, struct pfs_node *node);
+/* This mount changed, or may have changed, what no node stands for. */
+void pfs_nodes_changed(struct pfs_fs *fs);
 /* This mount, or somebody else, changed the object in a way that is not known here. */
 void pfs_node_drop_attr(struct pfs_fs *fs, struct pfs_node *node);
 /*
- * This mount changed an entry of `dir` at `now`, and the engine has moved its times. As the only
- * session it knows how; otherwise they are asked for again.
+ * This mount changed the entry `name` of `dir` at `now`, and the engine has moved its times. As the
+ * only session it knows how; otherwise they are asked for again. Before the overlay forgets the change.
  */
-void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, int64_t now);
+void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name,
+			int64_t now);
 /* What this mount last knew of the object, be it true or not: its type never changes. */
 struct pfs_attr pfs_node_attr_known(struct pfs_node *node);
 /* Is it over with the object, as far as is known here? The engine is asked again then. */
@@ -338,6 +360,8 @@ bool pfs_node_tell_size(struct pfs_fs *fs, struct pfs_node *node, uint64_t versi
 void pfs_node_told_size(struct pfs_node *node, uint64_t size);
 /* The kernel has grown its own idea of the file to `end`; it keeps what was written, or not (direct). */
 void pfs_node_kernel_wrote(struct pfs_node *node, uint64_t end, bool direct);
+/* The kernel was not told what others made of the size: it goes by `size` plus one, or by more. */
+void pfs_node_grown_from(struct pfs_node *node, uint64_t from);
 /* The kernel's pages are gone but for what it read since `pages` was cleared. */
 void pfs_node_dropped(struct pfs_fs *fs, struct pfs_node *node);
 /* Before the engine is read for the kernel's pages. */
@@ -353,6 +377,20 @@ void pfs_node_key(struct pfs_fs *fs, struct pfs_node *node, struct pfs_buf *out)
 /* Call fn for every object node of the backend, each with a ref held, no lock held. */
 void pfs_nodes_each(struct pfs_fs *fs, const struct pfs_backend *backend,
 		    void (*fn)(void *arg, struct pfs_node *node), void *arg);
+
+/* ahead.c: look-ups that are answered from pages of the directory */
+enum pfs_ahead_answer { PFS_AHEAD_UNKNOWN, PFS_AHEAD_FOUND, PFS_AHEAD_ABSENT };
+int pfs_ahead_init(struct pfs_fs *fs);
+void pfs_ahead_release(struct pfs_fs *fs);
+/*
+ * What is known of the entry `name` of directory `dir`, whose id is `id`, but for changes that are
+ * pending. *stamp: of now; with an answer it becomes that of when the engine was asked. May ask the
+ * engine for a page, and so block.
+ */
+enum pfs_ahead_answer pfs_ahead_lookup(struct pfs_node *dir, uint64_t id, struct pfs_bytes name,
+				       struct pfs_attr *attr, struct pfs_stamp *stamp);
+/* For pfs_node_touch_dir(). */
+void pfs_ahead_changed(struct pfs_node *dir, struct pfs_bytes name);
 
 /* tree.c */
 /* Where others have sessions too: let them hear of ours. Blocks for a moment. */
@@ -400,6 +438,11 @@ int pfs_node_visible(struct pfs_fs *fs, struct pfs_node *node, struct pfs_attr *
 /* Fill an entry for a node whose lookup has been counted. parent NULL: attributes only. */
 int pfs_entry_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *parent,
 		   struct pfs_bytes name, struct pfs_stamp stamp, struct pfs_entry *out);
+/*
+ * Before the object's attributes are changed: what waits to be committed of it, or in it, is of an earlier
+ * time, and must not come later.
+ */
+int pfs_node_settle(struct pfs_fs *fs, struct pfs_node *node);
 /* What is known of a store's root, without asking its engine; to be cached only where it is true. */
 void pfs_root_fill(struct pfs_fs *fs, struct pfs_node *node, struct pfs_entry *out);
 /* The place of a store whose backend was found unreachable: it is answered without asking. */
@@ -432,6 +475,8 @@ void pfs_data_wait_idle(struct pfs_data *data);
 bool pfs_data_shared(const struct pfs_data *data);
 /* data_read.c */
 ssize_t pfs_data_read(struct pfs_data *data, void *buf, size_t len, uint64_t off);
+/* The same, but what has no place yet is not given one: it is not there. */
+ssize_t pfs_data_peek(struct pfs_data *data, void *buf, size_t len, uint64_t off);
 /* data.c */
 /* Write; append: at the end, wherever `off` is. Returns 0 or -errno. */
 enum pfs_append { PFS_APPEND_NOT, PFS_APPEND_PAGES, PFS_APPEND_DIRECT };
@@ -492,6 +537,10 @@ void pfs_inval_node_later(struct pfs_fs *fs, struct pfs_node *node);
 /* Take back the oldest negative answers of a volume, so that newer ones can be remembered. */
 void pfs_inval_negatives_later(struct pfs_vol *vol);
 void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name);
+/* The file was opened while others' changes of its size were not told: see to it soon. */
+void pfs_inval_growth_later(struct pfs_fs *fs, struct pfs_node *node);
+/* The kernel is about to be told what `name` is in `dir`, or that it is not. */
+void pfs_inval_naming(struct pfs_fs *fs, const struct pfs_node *dir, struct pfs_bytes name);
 /* Wait until the kernel was told everything that is queued now. Not from inside a request. */
 void pfs_inval_settle(struct pfs_fs *fs, const struct pfs_backend *backend);
 /*

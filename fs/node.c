@@ -220,13 +220,17 @@ static void unhash(struct pfs_fs *fs, unsigned shard, struct pfs_node *node)
 }
 
 /* What is asked of a freed node's object was asked after its last change, or is not believed. */
-static void remember_change(struct pfs_fs *fs, const struct pfs_node *node)
+static void remember_change(struct pfs_fs *fs, uint64_t changed)
 {
 	uint64_t last = atomic_load(&fs->forgotten);
 
-	while (last < node->changed &&
-	       !atomic_compare_exchange_weak(&fs->forgotten, &last, node->changed))
+	while (last < changed && !atomic_compare_exchange_weak(&fs->forgotten, &last, changed))
 		;
+}
+
+void pfs_nodes_changed(struct pfs_fs *fs)
+{
+	remember_change(fs, atomic_fetch_add(&fs->own, 1) + 1);
 }
 
 /* Give back lookups or refs; free the node when none are left, and so on up its known parents. */
@@ -243,7 +247,7 @@ static void node_drop(struct pfs_fs *fs, struct pfs_node *node, uint64_t lookups
 		gone = node->lookups == 0 && node->refs == 0;
 		if (gone) {
 			parent = node->known_parent;
-			remember_change(fs, node);
+			remember_change(fs, node->changed);
 			unhash(fs, shard, node);
 		}
 		pthread_mutex_unlock(&fs->node_locks[shard]);
@@ -358,12 +362,13 @@ void pfs_node_drop_attr(struct pfs_fs *fs, struct pfs_node *node)
 	pfs_node_unlock(fs, node);
 }
 
-void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, int64_t now)
+void pfs_node_touch_dir(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name, int64_t now)
 {
 	bool alone;
 
 	if (!pfs_node_is_object(dir))
 		return;
+	pfs_ahead_changed(dir, name);
 	alone = pfs_vol_alone(dir->vol);
 	pfs_node_lock(fs, dir);
 	if (!dir->pins) {
@@ -467,6 +472,15 @@ void pfs_node_kernel_wrote(struct pfs_node *node, uint64_t end, bool direct)
 	/* Those who opened it before may have pages that end where the file did. */
 	if (direct && atomic_load(&node->pages) && !atomic_exchange(&node->dropping, true))
 		pfs_inval_node_later(node->vol->fs, node);
+}
+
+void pfs_node_grown_from(struct pfs_node *node, uint64_t from)
+{
+	uint64_t old = atomic_load(&node->grown_from);
+
+	while ((!old || from < old) &&
+	       !atomic_compare_exchange_weak(&node->grown_from, &old, from))
+		;
 }
 
 int pfs_node_kernel_reads(struct pfs_fs *fs, struct pfs_node *node)

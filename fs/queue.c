@@ -278,9 +278,9 @@ static bool retryable(int err)
 static void drop_dirs(struct pfs_fs *fs, struct pfs_pending *item)
 {
 	if (item->dir)
-		pfs_node_touch_dir(fs, item->dir, item->now);
+		pfs_node_touch_dir(fs, item->dir, item->op.name, item->now);
 	if (item->dir2)
-		pfs_node_touch_dir(fs, item->dir2, item->now);
+		pfs_node_touch_dir(fs, item->dir2, item->op.name2, item->now);
 }
 
 static const char *op_name(enum pfs_op op)
@@ -331,10 +331,15 @@ static int commit_op(struct pfs_vol *vol, struct pfs_pending *item, bool last_tr
 		lose_op(vol, item, err);
 	attr = item->op.op == PFS_OP_REMOVE ? item->op.other : item->op.attr;
 	victim = item->op.other;
-	if (node)
+	/* While they are not pinned any more and have no new attributes, older ones are not taken. */
+	if (node) {
 		pfs_node_ref(vol->fs, node);
-	if (other)
+		pfs_node_changed(vol->fs, node);
+	}
+	if (other) {
 		pfs_node_ref(vol->fs, other);
+		pfs_node_changed(vol->fs, other);
+	}
 	drop_dirs(vol->fs, item);
 	pfs_queue_done(vol, item);
 	if (node && !err && attr.id == node->id)

@@ -152,6 +152,8 @@ int pfs_fs_new(const struct pfs_fs_config *config, struct pfs_fs **out, struct p
 	if (!err)
 		err = pfs_control_init(fs);
 	if (!err)
+		err = pfs_ahead_init(fs);
+	if (!err)
 		err = pfs_lockers_init(fs);
 	if (!err)
 		err = pfs_invalidators_init(fs);
@@ -405,6 +407,7 @@ void pfs_fs_free(struct pfs_fs *fs)
 	pfs_control_release(fs);
 	for (i = 0; i < fs->nvols; i++)
 		pfs_vol_release(fs->vols[i]);
+	pfs_ahead_release(fs);
 	pfs_nodes_release(fs);
 	for (i = 0; i < fs->nvols; i++)
 		pfs_vol_free(fs->vols[i]);

@@ -223,6 +223,9 @@ int pfs_vol_commit(struct pfs_vol *vol, struct pfs_batch *batch, struct pfs_node
 	if (err)
 		return err;
 	err = pfs_store_commit(store, batch);
+	/* It may have happened all the same, or the engine has what this mount does not know of. */
+	if (err)
+		pfs_nodes_changed(vol->fs);
 	if (err && !expected(err))
 		pfs_vol_note_failure(vol, err, node, name,
 				     batch->msg.text[0] ? batch->msg.text : pfs_error_text());

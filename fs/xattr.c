@@ -39,7 +39,7 @@ static int commit_change(struct pfs_fs *fs, struct pfs_node *node, struct pfs_mu
 	if (node->vol->config->write_mode == PFS_WRITE_QUEUED)
 		err = pfs_queue_settle(node->vol);
 	else
-		err = pfs_data_commit_node(fs, node, PFS_GOAL_CREATE);
+		err = pfs_node_settle(fs, node);
 	stamp = pfs_stamp_take(fs);
 	if (!err)
 		err = pfs_node_id(node, &m->id);

@@ -123,16 +123,17 @@ static bool kernel_inval_inode(void *arg, struct pfs_node *node, int64_t off, in
 	return err != -ENOENT;
 }
 
-static void kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_bytes name)
+static bool kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_bytes name)
 {
 	struct pfs_session *s = arg;
 	fuse_ino_t ino = pfs_ops_ino(s->ops.fs, parent);
 	char text[PFS_NAME_MAX + 1];
+	bool knowable = name.len < sizeof(text);
 	int err = -ENOENT;
 
 	if (!notify_begin(s))
-		return;
-	if (name.len < sizeof(text)) { /* longer ones the kernel cannot know */
+		return true;
+	if (knowable) {
 		memcpy(text, name.p, name.len);
 		text[name.len] = '\0';
 		err = fuse_lowlevel_notify_inval_entry(s->se, ino, text, name.len);
@@ -141,11 +142,31 @@ static void kernel_inval_entry(void *arg, struct pfs_node *parent, struct pfs_by
 	if (err == -ENOENT)
 		fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
 	notify_end(s);
+	return err != -ENOENT || !knowable;
+}
+
+/*
+ * Storing a byte is the one way to make the kernel's idea of a size grow without being asked. The byte
+ * is not left there: it was read a moment ago, and others may be writing.
+ */
+static void kernel_file_grew(void *arg, struct pfs_node *node, int64_t size, char last)
+{
+	struct pfs_session *s = arg;
+	fuse_ino_t ino = pfs_ops_ino(s->ops.fs, node);
+	struct fuse_bufvec byte = FUSE_BUFVEC_INIT(1);
+
+	if (!notify_begin(s))
+		return;
+	byte.buf[0].mem = &last;
+	if (!fuse_lowlevel_notify_store(s->se, ino, size - 1, &byte, FUSE_BUF_NO_SPLICE))
+		fuse_lowlevel_notify_inval_inode(s->se, ino, size - 1, 1);
+	notify_end(s);
 }
 
 static const struct pfs_kernel_ops kernel_ops = {
 	.inval_entry = kernel_inval_entry,
 	.inval_inode = kernel_inval_inode,
+	.file_grew = kernel_file_grew,
 };
 
 /* From now on nothing is announced, and nothing is on its way. */

@@ -618,7 +618,8 @@ const struct pfs_engine pfs_memory_engine = {
 	.kinds = PFS_KIND_KV,
 	.layouts = PFS_LAYOUT_OWN,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_RANGED_WRITES |
-			PFS_CAP_LOCKS | PFS_CAP_EXPIRY | PFS_CAP_NAMESPACES | PFS_CAP_SPARSE,
+			PFS_CAP_LOCKS | PFS_CAP_EXPIRY | PFS_CAP_NAMESPACES | PFS_CAP_SPARSE |
+			PFS_CAP_LISTS_ALL,
 	.options = mem_options,
 	.create = mem_create,
 };

@@ -131,14 +131,21 @@ static bool same_object(const struct pg_ahead *a, const struct pg_params *p)
 {
 	if (a->stmt == KV_GETATTR)
 		return key_begins(&a->key, p, 0, 1);
-	return a->stmt == KV_LOOKUP && a->res && PQntuples(a->res) > 0 &&
+	return (a->stmt == KV_LOOKUP || a->stmt == KV_LOOKUP_IN) && a->res &&
+	       PQntuples(a->res) > 0 && PQgetlength(a->res, 0, 0) == 8 &&
 	       memcmp(PQgetvalue(a->res, 0, 0), p->values[0], 8) == 0;
+}
+
+/* Or the directory in which it looked? Of that it tells what it is, and no times. */
+static bool same_dir(const struct pg_ahead *a, const struct pg_params *p)
+{
+	return a->stmt == KV_LOOKUP_IN && key_begins(&a->key, p, 0, 1);
 }
 
 /* Was the entry (?n, ?n+1) looked up, or its directory asked whether it is empty? */
 static bool same_entry(const struct pg_ahead *a, const struct pg_params *p, int n)
 {
-	if (a->stmt == KV_LOOKUP)
+	if (a->stmt == KV_LOOKUP || a->stmt == KV_LOOKUP_IN)
 		return key_begins(&a->key, p, n, 2);
 	return a->stmt == KV_ENTRY_ANY && key_begins(&a->key, p, n, 1);
 }
@@ -149,6 +156,7 @@ static bool touches(const struct pg_ahead *a, unsigned stmt, const struct pg_par
 	case KV_OBJECT_ADD:
 	case KV_OBJECT_PUT:
 	case KV_OBJECT_DEL:
+		return same_object(a, p) || same_dir(a, p);
 	case KV_DIR_TOUCH:
 		return same_object(a, p);
 	case KV_ENTRY_MOVE:
@@ -227,13 +235,18 @@ static int ahead_rename(struct pg_conn *c, const struct pfs_mutation *m)
 	return err;
 }
 
+static int ahead_link(struct pg_conn *c, const struct pfs_mutation *m)
+{
+	int err = ahead_object(c, m->dir);
+
+	return err ? err : ahead_entry(c, m->dir, m->name);
+}
+
 static int ahead_create(struct pg_conn *c, const struct pfs_mutation *m)
 {
 	int err;
 
-	err = ahead_object(c, m->dir);
-	if (!err)
-		err = ahead_entry(c, m->dir, m->name);
+	err = pg_ahead(c, KV_LOOKUP_IN, "it", (int64_t)m->dir, m->name.p, m->name.len);
 	if (!err && S_ISDIR(m->set.mode))
 		err = pg_ahead(c, KV_DIR_PATH, "i", (int64_t)m->dir);
 	return err;
@@ -251,7 +264,7 @@ static int ahead_mutation(struct pg_conn *c, const struct pfs_mutation *m)
 	case PFS_OP_RENAME:
 		return ahead_rename(c, m);
 	case PFS_OP_LINK:
-		err = ahead_create(c, m);
+		err = ahead_link(c, m);
 		break;
 	case PFS_OP_STAGE:
 	case PFS_OP_DISCARD:

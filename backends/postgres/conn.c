@@ -11,7 +11,8 @@
 
 #include "backends/postgres/postgres.h"
 
-#define SERVER_MIN 130000 /* pg_xact_status() with xid8 */
+#define SERVER_MIN    130000 /* pg_xact_status() with xid8 */
+#define POOLER_ROUNDS 4
 
 /* ---- errors --------------------------------------------------------------------------------- */
 
@@ -90,6 +91,7 @@ int pg_lost(struct pg_conn *c, const char *why)
 	if (!c->lost)
 		say(c, "lost", "%s", why && why[0] ? why : "the connection broke");
 	c->lost = true;
+	__atomic_store_n(&c->b->pooler_known, false, __ATOMIC_RELAXED);
 	return -EHOSTDOWN;
 }
 
@@ -110,6 +112,26 @@ static int state_error(const char *state)
 	return -EIO;
 }
 
+/*
+ * The connection is not the session that it was: a pooler gives its transactions to one session or
+ * another. What was set up, prepared and listened for is with somebody else.
+ */
+int pg_shared(struct pg_conn *c)
+{
+	say(c, "pool",
+	    "a pooler between gives each transaction another session of the server; persistfs needs"
+	    " one of its own for each connection: pool_mode = session, or the server itself");
+	c->lost = true;
+	__atomic_store_n(&c->b->pooler_known, false, __ATOMIC_RELAXED);
+	return -EIO;
+}
+
+/* A statement that was prepared is not there, or one that was not is: not our session. */
+static bool state_is_shared(const char *state)
+{
+	return strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0;
+}
+
 int pg_error(struct pg_conn *c, const PGresult *res)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -120,6 +142,8 @@ int pg_error(struct pg_conn *c, const PGresult *res)
 	if (!state)
 		return pg_lost(c, PQresultErrorMessage(res));
 	snprintf(c->state, sizeof(c->state), "%s", state);
+	if (state_is_shared(state))
+		return pg_shared(c);
 	err = state_error(state);
 	say(c, state, "%s", text ? text : "an error without a text");
 	if (err == -EROFS)
@@ -329,6 +353,9 @@ static int connect_failed(struct pg_conn *c)
 					       "missing \"=\"",
 					       "definition of service",
 					       "not currently accepting connections",
+					       "does not support SSL",
+					       "certificate verify failed",
+					       "server certificate for",
 					       NULL};
 	const char *text = PQerrorMessage(c->pq);
 	const char *sock = strstr(text, "No such file or directory");
@@ -438,6 +465,99 @@ static int check_server(struct pg_conn *c)
 	return -EINVAL;
 }
 
+/* ---- poolers -------------------------------------------------------------------------------- */
+
+/* Which session of the server is it that runs this? */
+static int ask_session(struct pg_conn *c, const char *sql, int *out)
+{
+	PGresult *res = NULL;
+	int err = pg_exec(c, sql, &res);
+
+	if (!err && (PQntuples(res) != 1 || PQnfields(res) != 1))
+		err = pg_lost(c, "an answer is missing");
+	if (!err)
+		*out = atoi(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return err;
+}
+
+/* A connection on which nothing was said yet that a session keeps. */
+static int open_server(struct pg_backend *b, struct pg_conn **out)
+{
+	struct pg_conn *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return -ENOMEM;
+	c->sql.driver = &pg_driver;
+	c->b = b;
+	c->patience = b->timeout;
+	err = connect_server(c);
+	if (!err) {
+		PQsetNoticeProcessor(c->pq, ignore_notice, NULL);
+		err = check_server(c);
+	}
+	if (!err)
+		err = ask_session(c, "SELECT pg_backend_pid()", &c->server);
+	if (err)
+		pg_conn_close(c);
+	else
+		*out = c;
+	return err;
+}
+
+/* Begin a transaction: it must be the session that it was. */
+static int begin_same(struct pg_conn *c)
+{
+	int server = 0, err = ask_session(c, "BEGIN; SELECT pg_backend_pid()", &server);
+
+	if (err && strcmp(c->state, "08P01") == 0) /* statements are lent, transactions refused */
+		return pg_shared(c);
+	return err ? err : server == c->server ? 0 : pg_shared(c);
+}
+
+/*
+ * Transactions of two connections beside each other. Given back in this order, a pooler that lends by
+ * the transaction has something else for whoever begins the next time.
+ */
+static int begin_both(struct pg_conn *first, struct pg_conn *second)
+{
+	int err = begin_same(first);
+
+	if (!err)
+		err = begin_same(second);
+	if (!err)
+		err = pg_exec(second, "ROLLBACK", NULL);
+	return err ? err : pg_exec(first, "ROLLBACK", NULL);
+}
+
+/*
+ * A pooler tells another number of the session than the server does. Whether it lends sessions for as
+ * long as a connection lasts cannot be asked: a second connection must have a session of its own, and
+ * both must keep theirs. That is tried once, until a connection breaks, and before the session is set
+ * up: it may be others' as well.
+ */
+static int check_pooler(struct pg_conn *c)
+{
+	struct pg_conn *other = NULL;
+	int err = 0, i;
+
+	if (PQbackendPID(c->pq) == c->server ||
+	    __atomic_load_n(&c->b->pooler_known, __ATOMIC_RELAXED))
+		return 0;
+	err = open_server(c->b, &other);
+	if (!err && other->server == c->server)
+		err = pg_shared(c);
+	for (i = 0; i < POOLER_ROUNDS && !err; i++)
+		err = i % 2 ? begin_both(other, c) : begin_both(c, other);
+	pg_conn_close(other);
+	if (!err)
+		__atomic_store_n(&c->b->pooler_known, true, __ATOMIC_RELAXED);
+	return err;
+}
+
+/* ---- preparing ------------------------------------------------------------------------------ */
+
 /* ?NNN as $NNN. */
 static void dollars(const char *sql, struct pfs_buf *out)
 {
@@ -533,19 +653,12 @@ int pg_conn_prepare(struct pg_conn *c, bool all)
 
 int pg_conn_connect(struct pg_backend *b, struct pg_conn **out)
 {
-	struct pg_conn *c = calloc(1, sizeof(*c));
+	struct pg_conn *c = NULL;
 	int err;
 
-	if (!c)
-		return -ENOMEM;
-	c->sql.driver = &pg_driver;
-	c->b = b;
-	c->patience = b->timeout;
-	err = connect_server(c);
-	if (!err) {
-		PQsetNoticeProcessor(c->pq, ignore_notice, NULL);
-		err = check_server(c);
-	}
+	err = open_server(b, &c);
+	if (!err)
+		err = check_pooler(c);
 	if (err)
 		pg_conn_close(c);
 	else
@@ -581,6 +694,7 @@ void pg_conn_close(struct pg_conn *c)
 		pfs_buf_release(&c->queries[i].text);
 	for (i = 0; i < c->ahead_cap; i++)
 		pfs_buf_release(&c->ahead[i].key);
+	pg_gather_release(c);
 	free(c->ahead);
 	free(c->sent);
 	PQfinish(c->pq);

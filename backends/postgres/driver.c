@@ -96,6 +96,7 @@ static int send_out(struct pg_conn *c)
 {
 	int ret;
 
+	c->unsent = 0;
 	while ((ret = PQflush(c->pq)) == 1) {
 		int err = pg_wait(c, true, pfs_monotonic_ns() + c->patience);
 
@@ -124,11 +125,13 @@ int pg_send(struct pg_conn *c, unsigned stmt, const struct pg_params *p, enum pg
 	    void *out)
 {
 	char name[16];
-	int i, bytes = 0, err;
+	int i, err;
 
 	if (c->lost)
 		return -EHOSTDOWN;
-	err = c->prepared[stmt] ? 0 : prepare_first(c, stmt);
+	err = pg_gather_send(c);
+	if (!err && !c->prepared[stmt])
+		err = prepare_first(c, stmt);
 	if (!err)
 		err = sent_add(c, (struct pg_sent){.kind = kind, .stmt = stmt, .out = out});
 	if (err)
@@ -139,8 +142,8 @@ int pg_send(struct pg_conn *c, unsigned stmt, const struct pg_params *p, enum pg
 		return pg_lost(c, PQerrorMessage(c->pq));
 	}
 	for (i = 0; i < p->n; i++)
-		bytes += p->lengths[i];
-	return bytes > 4096 ? send_out(c) : 0;
+		c->unsent += (size_t)p->lengths[i];
+	return c->unsent > UNSENT_LIMIT ? send_out(c) : 0;
 }
 
 /* ---- answers -------------------------------------------------------------------------------- */
@@ -230,8 +233,9 @@ int pg_drain(struct pg_conn *c)
 
 	if (c->lost)
 		return -EHOSTDOWN;
-	if (c->nsent == 0)
-		return 0;
+	err = pg_gather_send(c);
+	if (err || c->nsent == 0)
+		return err;
 	err = sent_add(c, (struct pg_sent){.kind = PG_SENT_SYNC});
 	if (!err && !PQpipelineSync(c->pq))
 		err = pg_lost(c, PQerrorMessage(c->pq));
@@ -250,6 +254,9 @@ int pg_queue(struct pg_conn *c, enum pg_stmt stmt)
 {
 	const struct pg_params none = {.n = 0};
 
+	/* What a savepoint, or the transaction, has not sent yet goes with it. */
+	if (stmt == PG_STMT_ROLLBACK || stmt == PG_STMT_UNDO)
+		pg_gather_drop(c);
 	return pg_send(c, stmt, &none, PG_SENT_WRITE, NULL);
 }
 
@@ -358,12 +365,15 @@ static int queue(struct pg_conn *c, unsigned stmt, enum pg_sent_kind kind, void 
 		 const char *types, va_list ap)
 {
 	struct pg_params p;
+	bool kept = false;
 	int err;
 
 	err = pg_params_bind(&p, types, ap);
-	if (!err && kind == PG_SENT_WRITE)
+	if (!err && kind == PG_SENT_WRITE) {
 		pg_ahead_void(c, stmt, &p);
-	if (!err)
+		err = pg_gather_keep(c, stmt, &p, &kept);
+	}
+	if (!err && !kept)
 		err = pg_send(c, stmt, &p, kind, out);
 	pg_params_release(&p);
 	if (stmt == KV_CHANGE_ADD)
@@ -402,6 +412,7 @@ void pg_conn_reset(struct pg_conn *c)
 	pg_ahead_clear(c);
 	for (i = 0; i < PG_QUERIES; i++)
 		drv_end(&c->sql, (struct pfs_sql_query *)(void *)&c->queries[i]);
+	pg_gather_drop(c);
 	c->nsent = 0;
 	c->in_txn = false;
 	c->told = false;

@@ -6,6 +6,7 @@
  *	conn.c		opening connections, errors
  *	driver.c	statements in a pipeline: the driver for backends/sql/
  *	ahead.c		reads that are made before they are asked for
+ *	gather.c	rows that are put together
  *	statements.c	what is said to PostgreSQL in other words than to SQLite
  *	text.c		names that are no UTF-8
  *	txn.c		write transactions: one at a time in the whole schema, each exactly once
@@ -54,6 +55,10 @@ enum pg_stmt {
 	PG_STMT_READ,
 	PG_STMT_TAIL_GET,
 	PG_STMT_TAIL_LEN,
+	PG_STMT_PUT_FILE,
+	PG_STMT_PUT_FILES,
+	PG_STMT_PUT_CHUNKS,
+	PG_STMT_TOUCH_DIRS,
 	PG_STMT_COUNT
 };
 /* NULL: as pfs_kv_sql has it. */
@@ -92,8 +97,16 @@ struct pg_ahead {
 	bool valid;
 };
 
+/* Rows that wait to be put together, by table: the parameters that one row has. */
+enum pg_table { PG_ENTRIES, PG_CHUNKS, PG_OBJECTS, PG_TIMES, PG_TABLES };
+#define PG_COLUMNS 11
+struct pg_rows {
+	unsigned n;
+	struct pfs_buf columns[PG_COLUMNS]; /* each an array as it travels */
+};
+
 #define PG_QUERIES 8
-#define PG_PARAMS  16
+#define PG_PARAMS  20
 
 struct pg_conn {
 	struct pfs_sql_conn sql;
@@ -104,6 +117,7 @@ struct pg_conn {
 	bool in_txn;		      /* BEGIN was sent */
 	bool told;		      /* the transaction wrote what others must hear of */
 	bool told_sessions;	      /* and it began or ended a session */
+	int server;		      /* the process that serves it, as that says itself */
 	char state[6];		      /* SQLSTATE of the last failure */
 	int64_t patience;	      /* ns: how long an answer may take */
 	int64_t changes;
@@ -112,6 +126,10 @@ struct pg_conn {
 	struct pg_query queries[PG_QUERIES];
 	struct pg_ahead *ahead;
 	size_t nahead, ahead_cap;
+	struct pg_rows rows[PG_TABLES];
+	size_t kept;   /* bytes in them */
+	bool sending;  /* they are being sent */
+	size_t unsent; /* bytes that were queued since the connection was last made to send */
 };
 
 struct pg_backend {
@@ -162,6 +180,7 @@ struct pg_backend {
 	pthread_cond_t heard_cond; /* CLOCK_MONOTONIC */
 	uint64_t asked, heard;	   /* guarded by heard_lock */
 	bool recover;		   /* atomic: an SQL client removed something, or a session died */
+	bool pooler_known;	   /* atomic: the pooler between, if there is one, lends sessions */
 	bool revived; /* atomic: the session began anew; changes may have been missed */
 
 	/* Connections to others' tables. */
@@ -229,6 +248,8 @@ void pg_trouble(struct pg_backend *b, const char *fmt, ...) PFS_PRINTF(2, 3);
 int pg_wait(struct pg_conn *c, bool unsent, int64_t until);
 /* The connection broke: sets the error text. -EHOSTDOWN. */
 int pg_lost(struct pg_conn *c, const char *why);
+/* A pooler gave the connection another session: sets the error text; it is lost. -EIO. */
+int pg_shared(struct pg_conn *c);
 /* The next result, waiting for it. */
 int pg_result(struct pg_conn *c, PGresult **out);
 
@@ -272,6 +293,18 @@ void pg_ahead_clear(struct pg_conn *c);
 int pg_ahead_batch(struct pg_conn *c, const struct pfs_batch *batch);
 /* After these were read: the last chunk of a file that is written to, under its own key. */
 void pg_ahead_tails(struct pg_conn *c);
+
+/* ---- gather.c ------------------------------------------------------------------------------- */
+
+/*
+ * A row that may wait for others inside a transaction: *kept, and p is copied. Otherwise the statement is
+ * to be sent. pg_send() sends what is kept before anything else. 0 or -errno.
+ */
+int pg_gather_keep(struct pg_conn *c, unsigned stmt, const struct pg_params *p, bool *kept);
+int pg_gather_send(struct pg_conn *c);
+/* What is kept is not wanted any more. */
+void pg_gather_drop(struct pg_conn *c);
+void pg_gather_release(struct pg_conn *c);
 
 /* ---- text.c --------------------------------------------------------------------------------- */
 

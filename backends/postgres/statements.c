@@ -62,7 +62,8 @@ const char *const pg_sql[PG_STMT_COUNT] = {
 	[PG_STMT_LOCK] = "SELECT pg_advisory_xact_lock(?1)",
 	[PG_STMT_PATIENT] = "SELECT set_config('statement_timeout', '0', true)",
 	[PG_STMT_ENTER] = "SELECT pg_current_xact_id()::text::bigint, count(*),"
-			  " count(*) FILTER (WHERE id = ?1) FROM persistfs_sessions",
+			  " count(*) FILTER (WHERE id = ?1), pg_backend_pid()::bigint"
+			  " FROM persistfs_sessions",
 	[PG_STMT_DONE] = "UPDATE persistfs_sessions SET done = ?2 WHERE id = ?1",
 	/*
 	 * What became of transaction ?1, which said ?3 by the statement above: 1 it was committed, 0
@@ -90,5 +91,37 @@ const char *const pg_sql[PG_STMT_COUNT] = {
 		"SELECT length(c.data) FROM persistfs_objects o JOIN persistfs_chunks c ON c.key ="
 		" (o.content << 26) + (CASE WHEN ?2::bigint < 0 THEN o.size ELSE ?2 END >> 14)"
 		" WHERE o.id = ?1",
+	/* What gather.c has. KV_ENTRY_PUT, KV_CHUNK_PUT and KV_OBJECT_ADD, once each: */
+	[PG_STMT_PUT_FILE] =
+		"WITH entry AS (INSERT INTO persistfs_entries(parent, name, object, seq)"
+		" VALUES (?1, ?2, ?3, ?4)),"
+		" chunk AS (INSERT INTO persistfs_chunks(key, data) VALUES (?5, ?6)"
+		" ON CONFLICT(key) DO UPDATE SET data = excluded.data)"
+		" INSERT INTO persistfs_objects(id, ns, mode, uid, gid, nlink, rdev, size, stored,"
+		" version, content_version, content, mtime, ctime, btime) VALUES (?7, ?8, ?9, ?10,"
+		" ?11, ?12, ?13, ?14, ?15, 1, 1, ?7, ?16, ?17, ?17)",
+	/* The same, many of them; ?N is a column. */
+	[PG_STMT_PUT_FILES] =
+		"WITH entry AS (INSERT INTO persistfs_entries(parent, name, object, seq)"
+		" SELECT * FROM unnest(?1::bigint[], ?2::text[], ?3::bigint[], ?4::bigint[])),"
+		" chunk AS (INSERT INTO persistfs_chunks(key, data)"
+		" SELECT * FROM unnest(?5::bigint[], ?6::bytea[])"
+		" ON CONFLICT(key) DO UPDATE SET data = excluded.data)"
+		" INSERT INTO persistfs_objects(id, ns, mode, uid, gid, nlink, rdev, size, stored,"
+		" version, content_version, content, mtime, ctime, btime)"
+		" SELECT id, ns, mode, uid, gid, nlink, rdev, size, stored, 1, 1, id, mtime, ctime,"
+		" ctime FROM unnest(?7::bigint[], ?8::bigint[], ?9::bigint[], ?10::bigint[], ?11::bigint[],"
+		" ?12::bigint[], ?13::bigint[], ?14::bigint[], ?15::bigint[], ?16::bigint[],"
+		" ?17::bigint[]) t(id, ns, mode, uid, gid, nlink, rdev, size, stored, mtime, ctime)",
+	[PG_STMT_PUT_CHUNKS] = "INSERT INTO persistfs_chunks(key, data)"
+			       " SELECT * FROM unnest(?1::bigint[], ?2::bytea[])"
+			       " ON CONFLICT(key) DO UPDATE SET data = excluded.data",
+	/* KV_DIR_TOUCH, of different directories. */
+	[PG_STMT_TOUCH_DIRS] =
+		"UPDATE persistfs_objects o SET"
+		" mtime = CASE WHEN t.now > o.ctime THEN t.now ELSE o.mtime END,"
+		" ctime = greatest(t.now, o.ctime), version = o.version + t.more"
+		" FROM unnest(?1::bigint[], ?2::bigint[], ?3::bigint[]) t(id, now, more)"
+		" WHERE o.id = t.id",
 };
 /* NOLINTEND(bugprone-suspicious-missing-comma) */

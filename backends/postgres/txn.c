@@ -50,6 +50,8 @@ static int enter(struct pg_backend *b, struct pg_conn *c, const struct pg_job *j
 		*xid = c->sql.driver->integer(q, 0);
 		sessions = c->sql.driver->integer(q, 1);
 		own = c->sql.driver->integer(q, 2) != 0;
+		if (c->sql.driver->integer(q, 3) != c->server)
+			err = pg_shared(c);
 	}
 	pfs_sql_end(&c->sql, q);
 	if (err)

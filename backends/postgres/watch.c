@@ -270,12 +270,16 @@ static int listen_round(struct pg_backend *b, int64_t *ping_at, int64_t *beat_at
 	uint64_t asked;
 	int err;
 
-	(void)listen_wait(b, until);
-	if (stopped(b))
-		return 0;
-	asked = asked_now(b);
-	foreign = asked != b->heard;
+	/* What came with the answers to the last round's questions is no longer in the socket. */
 	err = take_notifications(b, &foreign, &sessions);
+	if (!err && !foreign && !sessions) {
+		(void)listen_wait(b, until);
+		if (stopped(b))
+			return 0;
+		err = take_notifications(b, &foreign, &sessions);
+	}
+	asked = asked_now(b);
+	foreign |= asked != b->heard;
 	now = pfs_monotonic_ns();
 	if (__atomic_exchange_n(&b->revived, false, __ATOMIC_ACQ_REL)) {
 		const struct pfs_event all = {.type = PFS_EVENT_ALL};

@@ -60,6 +60,27 @@ static const char *kind_letter(uint32_t mode)
 	}
 }
 
+#define PLAIN_MAX (8u << 20) /* as in lib.lua */
+
+/* Its content is one piece from the start, or nothing. */
+static bool is_whole(const struct pfs_mutation *m)
+{
+	if (m->nsegs == 0)
+		return m->size == 0;
+	return m->nsegs == 1 && m->segs[0].off == 0 && m->segs[0].len == m->size &&
+	       m->size <= PLAIN_MAX;
+}
+
+/* What the whole content becomes, for verify.c; 0: not known. */
+static uint64_t content_hash(const struct pfs_mutation *m)
+{
+	if (m->op != PFS_OP_CREATE && m->op != PFS_OP_REPLACE)
+		return 0;
+	if (m->size > REDIS_VERIFY_MAX || !is_whole(m))
+		return 0;
+	return m->nsegs ? redis_hash(m->segs[0].p, m->segs[0].len) : redis_hash("", 0);
+}
+
 static void add_create(struct redis_args *a, const struct pfs_mutation *m)
 {
 	redis_arg_u64(a, m->dir);
@@ -73,6 +94,7 @@ static void add_create(struct redis_args *a, const struct pfs_mutation *m)
 	redis_arg_u64(a, m->size);
 	redis_arg_ms(a, m->set.expires);
 	add_segs(a, m);
+	redis_arg_u64(a, content_hash(m));
 }
 
 static void add_rename(struct redis_args *a, const struct pfs_mutation *m)
@@ -128,6 +150,7 @@ static void add_details(struct redis_backend *b, struct redis_args *a, const str
 		redis_arg_u64(a, m->size);
 		add_set(a, &m->set);
 		add_segs(a, m);
+		redis_arg_u64(a, content_hash(m));
 		break;
 	case PFS_OP_TRUNCATE:
 		redis_arg_u64(a, m->size);
@@ -205,17 +228,6 @@ static void add_batch(struct redis_backend *b, struct redis_args *a,
 
 /* ---- what is simple and frequent ------------------------------------------------------------ */
 
-#define PLAIN_MAX (8u << 20) /* as in lib.lua */
-
-/* Its content is one piece from the start, or nothing. */
-static bool is_whole(const struct pfs_mutation *m)
-{
-	if (m->nsegs == 0)
-		return m->size == 0;
-	return m->nsegs == 1 && m->segs[0].off == 0 && m->segs[0].len == m->size &&
-	       m->size <= PLAIN_MAX;
-}
-
 static enum redis_script script_for(const struct work *w)
 {
 	const struct pfs_mutation *m = &w->batch->ops[0];
@@ -241,16 +253,6 @@ static enum redis_script script_for(const struct work *w)
 	default:
 		return REDIS_COMMIT;
 	}
-}
-
-/* What the whole content becomes, for verify.c; 0: not known. */
-static uint64_t content_hash(const struct pfs_mutation *m)
-{
-	if (m->op != PFS_OP_CREATE && m->op != PFS_OP_REPLACE)
-		return 0;
-	if (m->size > REDIS_VERIFY_MAX)
-		return 0;
-	return m->nsegs ? redis_hash(m->segs[0].p, m->segs[0].len) : redis_hash("", 0);
 }
 
 /* The arguments of rename.lua; `head` must outlive the call. */

@@ -6,8 +6,10 @@
 -- These run when all has been checked. c is an object or a staged content: kind, cid, stored and
 -- expires; key is that of its plain string.
 
-function F.wrote(key)
-	B.wrote_keys[key] = true
+-- A content key was written. hash: what it holds from now on, as the session has hashed it, '0' where
+-- that is not known; nil: it came or went as a whole.
+function F.wrote(key, hash)
+	B.wrote_keys[key] = hash or '-'
 end
 
 function F.get_segs()
@@ -36,11 +38,11 @@ function F.write_segs(c, key, segs, size)
 	end
 end
 
-function F.fill(c, key, segs, size)
+function F.fill(c, key, segs, size, hash)
 	local only = segs[1] or {0, ''}
 	if #segs <= 1 and only[1] == 0 and #only[2] == size and size <= C.PLAIN_MAX and c.kind == 'f' then
 		call('SET', key, only[2], 'KEEPTTL')
-		F.wrote(key)
+		F.wrote(key, hash)
 		c.stored = size
 		return
 	end
@@ -63,7 +65,7 @@ function F.write(c, key, off, data)
 				call('SETRANGE', key, off, data)
 			end
 			c.stored = math.max(len, fin)
-			F.wrote(key)
+			F.wrote(key, '0')
 			return
 		end
 		F.explode(c, key)
@@ -93,7 +95,7 @@ end
 function F.op_C(m)
 	local dir, name, mode, uid, gid, rdev = F.arg(), F.arg(), F.arg(), F.arg(), F.arg(), F.arg()
 	local kind, mtime, size, expires = F.arg(), F.arg(), tonumber(F.arg()), tonumber(F.arg())
-	local segs = F.get_segs()
+	local segs, hash = F.get_segs(), F.arg()
 	local d, err = F.find_directory(dir, name)
 	if not d then
 		return err
@@ -124,7 +126,7 @@ function F.op_C(m)
 		local key = F.key_of(o)
 		o.retime = expires > 0
 		B.todo[#B.todo + 1] = function()
-			F.fill(o, key, segs, size)
+			F.fill(o, key, segs, size, hash)
 		end
 	end
 	B.events[#B.events + 1] = F.entry_item(dir, name)
@@ -168,7 +170,7 @@ function F.op_P(m)
 end
 
 function F.op_R(m)
-	local size, set, segs = tonumber(F.arg()), F.get_set(), F.get_segs()
+	local size, set, segs, hash = tonumber(F.arg()), F.get_set(), F.get_segs(), F.arg()
 	local o, err = F.find_file(m.id, m.held)
 	if not o then
 		return err
@@ -176,7 +178,7 @@ function F.op_R(m)
 	local key = F.key_of(o)
 	F.change_content(o, set, size)
 	B.todo[#B.todo + 1] = function()
-		F.fill(o, key, segs, size)
+		F.fill(o, key, segs, size, hash)
 	end
 	return nil, o
 end

@@ -39,7 +39,7 @@ function F.implode(c, key, size)
 	end
 	F.drop_chunks(c.cid)
 	call('SET', key, concat(parts))
-	F.wrote(key)
+	F.wrote(key, '0')
 	c.kind, c.stored, c.retime = 'f', size, c.retime or c.expires > 0
 	c.cid = c.staged and c.cid or '0'
 end
@@ -66,7 +66,7 @@ function F.punch(c, key, off, fin)
 			fin = math.min(fin, len)
 			if fin > off then
 				call('SETRANGE', key, off, string.rep('\0', fin - off))
-				F.wrote(key)
+				F.wrote(key, '0')
 			end
 			return
 		end
@@ -95,13 +95,13 @@ function F.resize(c, key, size)
 		if len > size then
 			call('SET', key, size > 0 and call('GETRANGE', key, 0, size - 1) or '', 'KEEPTTL')
 			c.stored = size
-			F.wrote(key)
+			F.wrote(key, '0')
 		elseif size > C.PLAIN_MAX or size - len > C.CHUNK then
 			F.explode(c, key)
 		elseif size > len then
 			call('SETRANGE', key, size - 1, '\0')
 			c.stored = size
-			F.wrote(key)
+			F.wrote(key, '0')
 		end
 		return
 	end
@@ -134,7 +134,7 @@ function F.clear(c, key, size)
 			c.retime = c.retime or c.expires > 0
 		end
 		call('SET', key, '', 'KEEPTTL')
-		F.wrote(key)
+		F.wrote(key, '0')
 		c.kind, c.cid = 'f', '0'
 	end
 	c.stored = 0

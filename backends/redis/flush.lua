@@ -70,7 +70,9 @@ function F.flush_expiry(o)
 	else
 		call('PERSIST', key)
 	end
-	F.wrote(key)
+	if not B.wrote_keys[key] then
+		F.wrote(key)
+	end
 end
 
 function F.flush_objects()
@@ -197,9 +199,10 @@ function F.run()
 			reply[i + 1] = o or ''
 		end
 	end
-	for key in pairs(B.wrote_keys) do
+	for key, hash in pairs(B.wrote_keys) do
 		if sub(key, 1, #P) == P then
-			B.events[#B.events + 1] = 'K' .. #key .. ':' .. key .. ';'
+			local item = hash == '-' and 'K' or 'V' .. hash .. ' ' .. call('STRLEN', key) .. ' '
+			B.events[#B.events + 1] = item .. #key .. ':' .. key .. ';'
 		end
 	end
 	F.announce(session, concat(B.events))

@@ -470,7 +470,7 @@ function F.op_U(m)
 			call('UNLINK', key)
 			o.cid = cid
 		end
-		F.wrote(key)
+		F.wrote(key, c.kind == 'f' and '0')
 		o.kind, o.stored, o.retime = c.kind, c.stored, true
 		call('HDEL', Q .. 't', cid)
 		call('SREM', '//k' .. session, 't ' .. cid .. ' ' .. NS)

@@ -406,9 +406,18 @@ function verb.lock()
 	return {0}
 end
 
+local UNREFUSED = {
+	begin = true, beat = true, finish = true, resume = true, renew = true, remove = true, sweep = true,
+	lock = true,
+}
 local name = ARGV[3]
 if name ~= 'layout' and call('HGET', '//meta', 'gen') ~= GEN then
 	return {C.OTHER_DATA}
 end
 F.arg()
+-- What keeps a session alive, and what gives room back, is not refused for want of memory: the server
+-- refuses nothing behind a script's first write, and this one never.
+if UNREFUSED[name] then
+	call('HDEL', '//meta', '-')
+end
 return verb[name]()

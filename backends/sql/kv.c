@@ -323,8 +323,8 @@ int pfs_kv_entry(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_
 	return out->ns == ns ? 1 : 0;
 }
 
-int pfs_kv_lookup(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t dir,
-		  struct pfs_bytes name, struct pfs_kv_object *out)
+int pfs_kv_entry_in(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t dir,
+		    struct pfs_bytes name, struct pfs_kv_object *out, uint32_t *nlink)
 {
 	int64_t (*get)(struct pfs_sql_query *, int) = c->driver->integer;
 	struct pfs_kv_object in = {.a = {.id = dir}};
@@ -348,9 +348,21 @@ int pfs_kv_lookup(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64
 	ret = kv_visible(kv, ns, &in);
 	if (!ret && !S_ISDIR(in.a.mode))
 		ret = -ENOTDIR;
-	if (!ret && (out->a.id == 0 || out->ns != ns))
-		ret = -ENOENT;
-	return ret;
+	*nlink = in.a.nlink;
+	if (ret)
+		return ret;
+	return out->a.id != 0 && out->ns == ns;
+}
+
+int pfs_kv_lookup(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t dir,
+		  struct pfs_bytes name, struct pfs_kv_object *out)
+{
+	uint32_t nlink;
+	int ret = pfs_kv_entry_in(kv, c, ns, dir, name, out, &nlink);
+
+	if (ret < 0)
+		return ret;
+	return ret == 1 ? 0 : -ENOENT;
 }
 
 int pfs_kv_list(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t dir,

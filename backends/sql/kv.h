@@ -221,6 +221,12 @@ void pfs_kv_row_object(struct pfs_sql_conn *c, struct pfs_sql_query *q, int firs
 /* The object at (dir, name): 1, 0 (there is none, or no such directory) or -errno. */
 int pfs_kv_entry(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t dir,
 		 struct pfs_bytes name, struct pfs_kv_object *out);
+/*
+ * The same in one statement with the directory: -ENOENT: there is none, -ENOTDIR. *nlink: the
+ * directory's; 0: it was removed.
+ */
+int pfs_kv_entry_in(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t dir,
+		    struct pfs_bytes name, struct pfs_kv_object *out, uint32_t *nlink);
 int pfs_kv_lookup(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t dir,
 		  struct pfs_bytes name, struct pfs_kv_object *out);
 int pfs_kv_getattr(struct pfs_kv *kv, struct pfs_sql_conn *c, uint64_t ns, uint64_t id,

@@ -128,7 +128,7 @@ static int create_dir_row(struct pfs_kv_txn *t, const struct pfs_mutation *m)
 	return ret < 0 ? (int)ret : 0;
 }
 
-static int create_check(struct pfs_kv_txn *t, const struct pfs_mutation *m)
+static int create_check(const struct pfs_mutation *m)
 {
 	size_t i;
 	int err;
@@ -139,7 +139,28 @@ static int create_check(struct pfs_kv_txn *t, const struct pfs_mutation *m)
 	for (i = 0; i < m->nsegs && !err; i++)
 		if (m->segs[i].len > m->size || m->segs[i].off > m->size - m->segs[i].len)
 			err = -EINVAL;
-	return err ? err : check_dir(t, m->dir);
+	return err;
+}
+
+/* Is the directory one, and the name free? Where asking costs a round trip, in one question. */
+static int64_t create_entry(struct pfs_kv_txn *t, const struct pfs_mutation *m)
+{
+	struct pfs_kv_object there;
+	uint32_t nlink = 0;
+	int64_t ret;
+
+	if (!pfs_sql_queues(t->c)) {
+		ret = check_dir(t, m->dir);
+		return ret ? ret : entry_put(t, m->dir, m->name, m->id, m->id);
+	}
+	ret = pfs_kv_entry_in(t->kv, t->c, t->ns, m->dir, m->name, &there, &nlink);
+	if (ret >= 0 && nlink == 0)
+		ret = -ENOENT;
+	if (ret != 0)
+		return ret < 0 ? ret : 0;
+	ret = pfs_sql_write(t->c, KV_ENTRY_PUT, "itii", (int64_t)m->dir, m->name.p, m->name.len,
+			    (int64_t)m->id, (int64_t)m->id);
+	return ret ? ret : 1;
 }
 
 int kv_op_create(struct pfs_kv_txn *t, struct pfs_mutation *m, int64_t now)
@@ -157,12 +178,12 @@ int kv_op_create(struct pfs_kv_txn *t, struct pfs_mutation *m, int64_t now)
 	bool is_dir = S_ISDIR(a.mode);
 	int64_t ret;
 
-	ret = create_check(t, m);
+	ret = create_check(m);
 	if (ret)
 		return (int)ret;
 	a.nlink = is_dir ? 2 : 1;
 	a.size = is_dir ? 0 : m->size;
-	ret = entry_put(t, m->dir, m->name, m->id, m->id);
+	ret = create_entry(t, m);
 	if (ret <= 0)
 		return ret < 0 ? (int)ret : -EEXIST;
 	if (a.size > 0)

@@ -792,7 +792,7 @@ const struct pfs_engine pfs_sqlite_engine = {
 	.layouts = PFS_LAYOUT_OWN | PFS_LAYOUT_PLAIN | PFS_LAYOUT_TABLES,
 	.capabilities = PFS_CAP_HARD_LINKS | PFS_CAP_XATTRS | PFS_CAP_PUSH | PFS_CAP_DURABLE_SYNC |
 			PFS_CAP_RANGED_WRITES | PFS_CAP_LOCKS | PFS_CAP_NAMESPACES |
-			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT,
+			PFS_CAP_SPARSE | PFS_CAP_PERSISTENT | PFS_CAP_LISTS_ALL,
 	.options = sqlite_options,
 	.create = sq_create,
 	.schemes = "sqlite",

@@ -189,6 +189,35 @@ static void a_batch_applies_its_mutations_in_order(void **state)
 	c_assert_usage_exact(c);
 }
 
+static void what_a_batch_writes_twice_is_as_written_last(void **state)
+{
+	static const struct pfs_seg text = {0, "first", 5}, over = {1, "ECO", 3},
+				    long_way = {40000, "far", 3};
+	struct contract *c = *state;
+	uint64_t id = c_id(c), dir = c_dir(c, c->root, "d");
+	struct pfs_mutation m[6];
+	char buf[3];
+
+	m[0] = m_create(id, dir, "f", S_IFREG | 0600);
+	m[0].segs = &text;
+	m[0].nsegs = 1;
+	m[0].size = 5;
+	m[1] = m_content(PFS_OP_WRITE, id, &over, 1);
+	m[2] = m_create(c_id(c), dir, "g", S_IFREG | 0600);
+	m[3] = m_content(PFS_OP_REPLACE, id, &text, 1);
+	m[3].size = 5;
+	m[4] = m_content(PFS_OP_WRITE, id, &over, 1);
+	m[5] = m_content(PFS_OP_WRITE, id, &long_way, 1);
+	assert_int_equal(s_batch(c->s, m, 6, NULL), 0);
+	assert_int_equal(c_attr(c, id).size, 40003);
+	assert_int_equal(pfs_store_read(c->s, id, 0, buf, 3), 3);
+	assert_memory_equal(buf, "fEC", 3);
+	assert_int_equal(pfs_store_read(c->s, id, 40000, buf, 3), 3);
+	assert_memory_equal(buf, "far", 3);
+	assert_true(c_lookup(c, dir, "g") != 0);
+	c_assert_usage_exact(c);
+}
+
 static void an_empty_batch_does_nothing(void **state)
 {
 	struct contract *c = *state;
@@ -379,6 +408,7 @@ static void held_objects_go_with_their_session(void **state)
 const struct contract_case contract_batch_cases[] = {
 	CASE(a_failing_mutation_at_any_position_leaves_nothing_of_its_batch),
 	CASE(a_batch_applies_its_mutations_in_order),
+	CASE(what_a_batch_writes_twice_is_as_written_last),
 	CASE(an_empty_batch_does_nothing),
 	CASE(a_version_that_moved_fails_the_batch_with_eagain),
 	CASE(a_precondition_sees_what_its_own_batch_did_before),

@@ -97,6 +97,8 @@ void c_reopen(struct contract *c)
 {
 	pfs_store_free(c->s);
 	pfs_backend_free(c->b);
+	c->s = NULL;
+	c->b = NULL;
 	open_store(c);
 }
 
@@ -116,7 +118,7 @@ int contract_teardown(void **state)
 {
 	struct contract *c = *state;
 	struct pfs_msg msg = {{0}};
-	int err = pfs_backend_maintain(c->b, "check", &msg);
+	int err = c->b ? pfs_backend_maintain(c->b, "check", &msg) : 0;
 
 	if (err && err != -EOPNOTSUPP)
 		print_error("the store is damaged: %s (%s)\n", msg.text, strerror(-err));

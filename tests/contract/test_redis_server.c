@@ -154,7 +154,8 @@ static void without_memory_writing_is_enospc_and_removing_works(void **state)
 	struct pfs_seg seg = {0, text, MiB};
 	uint64_t id = rs_file(r, r->root, "f", "kept");
 	struct pfs_mutation two[2];
-	struct pfs_attr attr;
+	struct pfs_attr attr, gone;
+	int tries;
 
 	assert_non_null(text);
 	memset(text, 't', MiB);
@@ -168,8 +169,16 @@ static void without_memory_writing_is_enospc_and_removing_works(void **state)
 	assert_int_equal(rs_walk(r->s, "new", &attr), -ENOENT);
 	assert_int_equal(rs_walk(r->s, "victim", &attr), 0);
 	s_assert_text(r->s, id, "kept");
+	assert_int_equal(rs_walk(r->s, "victim", &attr), 0);
 	assert_int_equal(rs_do(r, m_remove(r->root, "victim", 0)), 0);
-	assert_int_equal(rs_walk(r->s, "victim", &attr), -ENOENT);
+	assert_int_equal(rs_walk(r->s, "victim", &gone), -ENOENT);
+	/* Its content goes, too, and the session stays. */
+	for (tries = 0; tries < 100 && rd_number(r->cli, "EXISTS /test:u%llu",
+						(unsigned long long)attr.id);
+	     tries++)
+		pause_ms(100);
+	assert_true(tries < 100);
+	assert_int_equal(pfs_backend_heartbeat(r->b), 0);
 	rd_do(r->cli, "CONFIG SET maxmemory 0");
 	assert_int_equal(rs_do(r, m_content(PFS_OP_REPLACE, id, &seg, 1)), 0);
 	free(text);
@@ -199,7 +208,9 @@ static void a_policy_that_takes_records_away_is_unhealthy(void **state)
 	pfs_backend_health(r->b, &health);
 	assert_true(health.ok);
 	assert_string_equal(health.durable.text, "");
-	rd_do(r->cli, "CONFIG SET maxmemory 1gb maxmemory-policy allkeys-lru appendfsync everysec");
+	rd_do(r->cli, "CONFIG SET maxmemory 1gb");
+	rd_do(r->cli, "CONFIG SET maxmemory-policy allkeys-lru");
+	rd_do(r->cli, "CONFIG SET appendfsync everysec");
 	for (tries = 0; tries < 100 && health.ok; tries++) {
 		pause_ms(100);
 		pfs_backend_health(r->b, &health);
@@ -735,7 +746,51 @@ static void make_many(struct rs *r, uint64_t dir, unsigned n)
 	free(names);
 }
 
-static void large_things_do_not_keep_the_server_busy(void **state)
+/* How many commands the server has run, those of scripts included. */
+static long long commands_run(struct rs *r)
+{
+	redisReply *info = rd_command(r->cli, "INFO commandstats");
+	long long n, sum = 0;
+	const char *p = info->str;
+
+	while ((p = strstr(p, "calls="))) {
+		p += strlen("calls=");
+		if (p[-strlen("calls=") - 1] == ':' && sscanf(p, "%lld", &n) == 1)
+			sum += n;
+	}
+	freeReplyObject(info);
+	return sum;
+}
+
+/*
+ * What keeps a server busy is what one call makes it do: the commands of one script, and the bytes that it
+ * moves. (How long that took is printed, and judged by nobody: it depends on the machine.)
+ */
+static void bounded(struct rs *r, const char *what, struct pfs_mutation m, long long most)
+{
+	long long before = commands_run(r), n;
+
+	assert_int_equal(rs_do(r, m), 0);
+	n = commands_run(r) - before;
+	print_message("%s: %lld commands\n", what, n);
+	if (n > most)
+		fail_msg("%s took %lld commands, of at most %lld", what, n, most);
+}
+
+static void print_slow_calls(struct rs *r)
+{
+	redisReply *log = rd_command(r->cli, "SLOWLOG GET 100");
+	long long worst = 0;
+	size_t i;
+
+	for (i = 0; i < log->elements; i++)
+		if (log->element[i]->element[2]->integer > worst)
+			worst = log->element[i]->element[2]->integer;
+	print_message("%zu calls above 20 ms, the longest %lld ms\n", log->elements, worst / 1000);
+	freeReplyObject(log);
+}
+
+static void large_things_are_done_in_bounded_steps(void **state)
 {
 	struct rs *r = *state;
 	char *data = malloc(MiB);
@@ -749,41 +804,28 @@ static void large_things_do_not_keep_the_server_busy(void **state)
 	rd_do(r->cli, "CONFIG SET slowlog-log-slower-than 20000");
 	fill_large(r, content, data);
 	m.content = content;
-	assert_int_equal(rs_do(r, m), 0);
+	bounded(r, "publish 64 MiB", m, 1000);
 	content = rs_file(r, r->root, "copy", "");
 	for (done = 0; done < 64 * MiB; done += m.length) {
 		m = m_copy(id, done, 64 * MiB, content, done);
 		assert_int_equal(s_batch(r->s, &m, 1, NULL), 0);
-		assert_true(m.length >= MiB);
+		assert_in_range(m.length, MiB, 16 * MiB);
 	}
-	assert_int_equal(rs_do(r, m_size(PFS_OP_TRUNCATE, id, 64 * MiB - 1)), 0);
-	assert_int_equal(rs_do(r, m_punch(id, 1, 60 * MiB)), 0);
-	assert_int_equal(rs_do(r, m_size(PFS_OP_TRUNCATE, id, UINT64_C(10) << 30)), 0);
-	assert_int_equal(
-		rs_do(r, m_content(PFS_OP_WRITE, id,
-				   &(struct pfs_seg){(UINT64_C(10) << 30) - 1, "x", 1}, 1)),
-		0);
+	bounded(r, "cut the last byte", m_size(PFS_OP_TRUNCATE, id, 64 * MiB - 1), 1000);
+	bounded(r, "punch 60 MiB", m_punch(id, 1, 60 * MiB), 1000);
+	bounded(r, "grow to 10 GiB", m_size(PFS_OP_TRUNCATE, id, UINT64_C(10) << 30), 1000);
+	bounded(r, "write its last byte",
+		m_content(PFS_OP_WRITE, id, &(struct pfs_seg){(UINT64_C(10) << 30) - 1, "x", 1}, 1),
+		1000);
 	assert_int_equal(pfs_store_getattr(r->s, id, &attr), 0);
 	assert_int_equal(attr.size, UINT64_C(10) << 30);
-	assert_int_equal(rs_do(r, m_remove(r->root, "large", 0)), 0);
+	bounded(r, "remove 10 GiB", m_remove(r->root, "large", 0), 1000);
 	dir = rs_dir(r, r->root, "many");
 	make_many(r, dir, 9000);
-	assert_int_equal(rs_do(r, m_rename(r->root, "many", r->root, "more", 0)), 0);
+	bounded(r, "rename a directory of 9,000", m_rename(r->root, "many", r->root, "more", 0),
+		2 * 9000);
 	assert_int_equal(rd_number(r->cli, "EXISTS test:more/f0 test:more/f8999"), 2);
-	{
-		redisReply *log = rd_command(r->cli, "SLOWLOG GET 100");
-		long long worst = 0;
-		size_t i;
-
-		for (i = 0; i < log->elements; i++)
-			if (log->element[i]->element[2]->integer > worst)
-				worst = log->element[i]->element[2]->integer;
-		print_message("%zu calls above 20 ms, the longest %lld ms\n", log->elements,
-			      worst / 1000);
-		freeReplyObject(log);
-		/* 50 ms on a machine that has nothing else to do. */
-		assert_true(worst < 200000);
-	}
+	print_slow_calls(r);
 	free(data);
 }
 
@@ -818,7 +860,7 @@ int main(int argc, char **argv)
 		CASE_STARTED(the_holder_of_a_lock_hears_who_wants_it),
 		CASE_SERVER(a_session_that_dies_leaves_nothing_behind),
 		CASE_STARTED(a_session_declared_dead_is_told_and_works_again),
-		CASE_STARTED(large_things_do_not_keep_the_server_busy),
+		CASE_STARTED(large_things_are_done_in_bounded_steps),
 	};
 
 	if (argc > 1)

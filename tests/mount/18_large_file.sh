@@ -1,5 +1,5 @@
 #!/bin/bash
-# Large values: 4 GiB and sparse ones, in bounded memory.
+# Large values and sparse ones of 10 GiB, in bounded memory, and other clients are not kept waiting.
 # time limit: 600 s
 # every engine
 set -euo pipefail
@@ -26,10 +26,40 @@ memory()
 	sanitized || [ "$peak" -lt 204800 ] || fail "$1: over 200 MiB"
 }
 
-say "a sparse file of 4 GiB and more"
-"$helpers/bigfile" sparse "$M/sparse" 5000
-"$helpers/bigfile" verify-sparse "$M/sparse" 5000
-memory "5000 MiB, sparse"
+# Another client of the database reads a small value all the time, and how long it waits at most is told.
+# beside WHAT COMMAND...
+beside()
+{
+	local what=$1 watcher
+	shift
+	if plain; then
+		"$@"
+		return
+	fi
+	rm -f "$T/enough"
+	(
+		worst=0
+		n=0
+		while [ ! -e "$T/enough" ]; do
+			start=${EPOCHREALTIME/[.,]/}
+			eq "the small value beside $what" "$(stored_value '' small)" small
+			took=$(((${EPOCHREALTIME/[.,]/} - start) / 1000))
+			[ "$took" -le "$worst" ] || worst=$took
+			n=$((n + 1))
+		done
+		note "$what: beside it the slowest of another client's $n reads took $worst ms"
+	) &
+	watcher=$!
+	"$@"
+	: >"$T/enough"
+	wait "$watcher" || fail "another client of the database beside $what"
+}
+
+echo small >"$M/small"
+say "a sparse file of 10 GiB"
+"$helpers/bigfile" sparse "$M/sparse" 10240
+"$helpers/bigfile" verify-sparse "$M/sparse" 10240
+memory "10 GiB, sparse"
 say "truncated down and up again"
 truncate -s 4G "$M/sparse"
 eq "size" "$(stat -c %s "$M/sparse")" 4294967296
@@ -39,9 +69,9 @@ eq "zeros" "$(head -c 20000000 "$M/sparse" | tail -c 10000000 | tr -d '\0' | wc 
 rm "$M/sparse"
 
 say "$real MiB of data"
-"$helpers/bigfile" write "$M/real" "$real"
+beside "writing $real MiB" "$helpers/bigfile" write "$M/real" "$real"
 memory "$real MiB written"
-"$helpers/bigfile" verify "$M/real" "$real"
+beside "reading $real MiB" "$helpers/bigfile" verify "$M/real" "$real"
 memory "$real MiB read"
 if ! plain && [ "$engine" = sqlite ]; then
 	eq "the row's size" "$(sql "SELECT size FROM persistfs_kv WHERE name = 'real'")" $((real << 20))

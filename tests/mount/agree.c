@@ -7,6 +7,8 @@
  * LIMIT_MS is an error; without, after 10 s.
  */
 #include <dirent.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 
 #include "tests/mount/helper.h"
 
@@ -228,6 +230,53 @@ static bool ready_file(void)
 	       (st.st_mode & 0777) == (round_number % 2 ? 0644 : 0600);
 }
 
+/*
+ * Looked at through a descriptor from before the change, by calls for which the kernel goes by what it
+ * knows of the size.
+ */
+static int held = -1;
+
+static bool ready_held(void)
+{
+	if (!ready_file())
+		return false;
+	held = open(in(to, "file"), O_RDONLY);
+	if (held < 0)
+		die("open %s", in(to, "file"));
+	return true;
+}
+
+/* `fd` has n bytes copied from `held`: are they all? */
+static bool copied(int fd, ssize_t n)
+{
+	char buf[256];
+	bool whole;
+
+	if (n < 0 || pread(fd, buf, sizeof(buf), 0) != n)
+		die("a copy of %s", in(to, "file"));
+	whole = (size_t)n == strlen(value) && memcmp(buf, value, n) == 0;
+	close(fd);
+	if (whole)
+		close(held);
+	return whole;
+}
+
+static bool copies_value(void)
+{
+	int fd = open(in(to, "copy"), O_RDWR | O_CREAT | O_TRUNC, 0644);
+	off_t start = 0;
+
+	return copied(fd, copy_file_range(held, &start, fd, NULL, sizeof(value), 0));
+}
+
+static bool sends_value(void)
+{
+	int fd = memfd_create("copy", MFD_CLOEXEC);
+	off_t start = 0;
+
+	return copied(fd, sendfile(fd, held, &start, sizeof(value)));
+}
+
 static bool ready_none(void)
 {
 	return !there("fresh") && !listed("fresh") && !there("moved") && !listed("moved");
@@ -250,6 +299,8 @@ static const struct kind {
 	{"write in place", "cat", prepare_file, ready_file, write_in_place, NULL},
 	{"grow", "stat", prepare_file, ready_file, append, sized_value},
 	{"grow", "cat", prepare_file, ready_file, append, reads_value},
+	{"grow", "copy", prepare_file, ready_held, append, copies_value},
+	{"grow", "send", prepare_file, ready_held, append, sends_value},
 	{"shrink", "stat", prepare_file, ready_file, shrink, sized_value},
 	{"shrink", "cat", prepare_file, ready_file, shrink, reads_value},
 	{"chmod", "stat", prepare_file, ready_file, change_mode, mode_there},

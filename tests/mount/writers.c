@@ -12,7 +12,10 @@
 
 #include "tests/mount/helper.h"
 
+#define READ_MAX (32 << 20)
+
 static const char *dir;
+static char seen[READ_MAX];
 static pthread_barrier_t barrier;
 
 static size_t content(uint64_t who, int generation, char *buf)
@@ -126,23 +129,82 @@ static void append_one(const char *path, int who, int lines, int opened)
 		die("close %s", path);
 }
 
-/* Whole records, of each writer the first ones in order; with `lines` all of them. */
-static void check_records(char *data, size_t size, int n, int lines)
+/* Where two ranges of `len` bytes begin to differ. */
+static size_t differ_at(const char *a, const char *b, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len && a[i] == b[i])
+		i++;
+	return i;
+}
+
+/* The bytes around `at`, what is no character as \XX. */
+static void show(const char *what, const char *p, size_t size, size_t at)
+{
+	size_t i = at > 40 ? at - 40 : 0, end = at + 80 < size ? at + 80 : size;
+
+	fprintf(stderr, "%s, bytes %zu to %zu of %zu: ", what, i, end, size);
+	for (; i < end; i++)
+		fprintf(stderr, p[i] >= ' ' && p[i] <= '~' ? "%c" : "\\%02x", (unsigned char)p[i]);
+	fputc('\n', stderr);
+}
+
+/* What read(2) gives until it says that this is all, into buf. */
+static bool read_to_end(const char *path, char buf[READ_MAX], size_t *size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t n = 0;
+
+	*size = 0;
+	if (fd < 0)
+		return false;
+	while (*size + 65536 < READ_MAX && (n = read(fd, buf + *size, 65536)) > 0)
+		*size += n;
+	close(fd);
+	return n == 0;
+}
+
+/* The record at byte `at` of what was read is not the one that is wanted: says what is there. */
+__attribute__((noreturn)) static void torn(const char *path, size_t size, size_t at,
+					   const char *want, size_t len)
+{
+	static char again[READ_MAX];
+	size_t have = size - at < len ? size - at : len, where, size2;
+
+	where = differ_at(seen + at, want, have);
+	fprintf(stderr, "the record at byte %zu is wrong from byte %zu on\n", at, at + where);
+	show("read", seen, size, at + where);
+	show("wanted", want, len, where);
+	if (!read_to_end(path, again, &size2))
+		die("read %s again", path);
+	where = differ_at(seen, again, size < size2 ? size : size2);
+	fprintf(stderr, "read again it has %zu bytes, and differs from byte %zu on\n", size2, where);
+	show("first", seen, size, where);
+	show("again", again, size2, where);
+	errno = 0;
+	die("%s is not what was written", path);
+}
+
+/* Of what was read: whole records, of each writer the first ones in order; with `lines` all. */
+static void check_records(const char *path, size_t size, int n, int lines)
 {
 	int *next = calloc(n, sizeof(*next)), who, number;
-	char want[1024], *at;
-	size_t len;
+	size_t at, len;
+	char want[1024];
 
 	errno = 0;
-	for (at = data; at < data + size; at += len) {
-		data[size] = 0;
-		if (sscanf(at, "%d %d", &who, &number) != 2 || who < 0 || who >= n)
-			die("torn at byte %zd: %.40s", at - data, at);
-		if (number != next[who]++)
-			die("writer %d: record %d where %d was due", who, number, next[who] - 1);
-		len = record(who, number, want);
-		if (len > (size_t)(data + size - at) || memcmp(at, want, len) != 0)
-			die("record %d of writer %d is torn", number, who);
+	seen[size] = 0;
+	for (at = 0; at < size; at += len) {
+		if (sscanf(seen + at, "%d %d", &who, &number) != 2 || who < 0 || who >= n)
+			torn(path, size, at, "", 0);
+		len = record(who, next[who], want);
+		if (number != next[who])
+			fprintf(stderr, "writer %d: record %d where %d was due\n", who, number,
+				next[who]);
+		if (len > size - at || memcmp(seen + at, want, len) != 0)
+			torn(path, size, at, want, len);
+		next[who]++;
 	}
 	for (who = 0; who < n && lines; who++)
 		if (next[who] != lines)
@@ -150,51 +212,32 @@ static void check_records(char *data, size_t size, int n, int lines)
 	free(next);
 }
 
-/* What read(2) gives until it says that this is all. */
-static char *read_to_end(const char *path, size_t *size)
-{
-	static char data[32 << 20];
-	int fd = open(path, O_RDONLY);
-	ssize_t n;
-
-	*size = 0;
-	if (fd < 0)
-		return NULL;
-	while ((n = read(fd, data + *size, 65536)) > 0)
-		*size += n;
-	close(fd);
-	return n < 0 ? NULL : data;
-}
-
 /* Another mount hears of the last records a moment later. */
 static void check_append(const char *path, int n, int lines)
 {
 	double until = now_ms() + 2000;
 	size_t size, wanted = 0;
-	char want[1024], *data;
+	char want[1024];
 
 	for (int who = 0; who < n; who++)
 		for (int i = 0; i < lines; i++)
 			wanted += record(who, i, want);
 	do {
-		data = read_to_end(path, &size);
-		if (!data)
+		if (!read_to_end(path, seen, &size))
 			die("read %s", path);
-		check_records(data, size, n, size == wanted || now_ms() >= until ? lines : 0);
+		check_records(path, size, n, size == wanted || now_ms() >= until ? lines : 0);
 	} while (size != wanted);
 }
 
 static void watch(const char *path, int n)
 {
 	size_t size;
-	char *data;
 
 	for (;;) {
-		data = read_to_end(path, &size);
-		if (!data && errno != ENOENT)
+		if (read_to_end(path, seen, &size))
+			check_records(path, size, n, 0);
+		else if (errno != ENOENT)
 			die("read %s", path);
-		if (data)
-			check_records(data, size, n, 0);
 	}
 }
 

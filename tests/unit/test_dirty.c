@@ -29,6 +29,13 @@ static unsigned seed_from_env(void)
 	return seed;
 }
 
+static size_t last_written(const struct model *m, size_t below)
+{
+	while (below > 0 && !m->written[below - 1])
+		below--;
+	return below;
+}
+
 static void expect_same(const struct pfs_dirty *d, const struct model *m)
 {
 	unsigned char *buf = malloc(SPAN), *want = malloc(SPAN);
@@ -51,6 +58,8 @@ static void expect_same(const struct pfs_dirty *d, const struct model *m)
 		total += segs[i].len;
 	}
 	assert_int_equal(total, written);
+	assert_int_equal(pfs_dirty_end(d, UINT64_MAX), last_written(m, SPAN));
+	assert_int_equal(pfs_dirty_end(d, SPAN / 2), last_written(m, SPAN / 2));
 	assert_int_equal(pfs_dirty_empty(d), written == 0);
 	free(segs);
 	free(buf);

@@ -164,6 +164,132 @@ static void a_read_that_meets_the_publication_of_a_large_rewrite_has_its_bytes(v
 	pfs_fs_forget(t->fs, node, 1);
 }
 
+/* The kernel knows how long the file is, and takes what is missing for zeros. */
+static void a_read_has_what_was_appended_before_though_the_push_channel_is_lost_meanwhile(void **state)
+{
+	struct test_fs *t = *state;
+	char buf[100] = "";
+	struct call reader = {.t = t, .buf = buf, .len = sizeof(buf)};
+	struct pfs_node *node;
+	struct pfs_file *f;
+
+	t->store.commit_interval = 60 * NSEC_PER_SEC;
+	test_put(t, "log", "first\n");
+	node = test_lookup(t, t->root, "log");
+	f = test_open(t, node, O_WRONLY | O_APPEND);
+	reader.file = test_open(t, node, O_RDONLY);
+	test_write(t, f, "second\n", 6);
+	slow_call(t, FAULT_READ, 100, 0);
+	assert_int_equal(pthread_create(&reader.thread, NULL, read_main, &reader), 0);
+	await_call(t);
+	pfs_backend_set_pushing(t->backends[0], false);
+	pthread_join(reader.thread, NULL);
+	assert_int_equal(reader.result, 13);
+	assert_string_equal(buf, "first\nsecond\n");
+	pfs_fs_release(t->fs, f);
+	pfs_fs_release(t->fs, reader.file);
+	pfs_fs_forget(t->fs, node, 1);
+}
+
+/* What lies in front of appended bytes has its place, whether it is committed or not. */
+static void bytes_written_before_an_append_are_shown_where_that_waits_for_its_place(void **state)
+{
+	struct test_fs *t = *state;
+	struct pfs_file *f, *log;
+	struct pfs_node *node;
+	char buf[4];
+
+	t->store.commit_interval = 60 * NSEC_PER_SEC;
+	test_put(t, "log", "");
+	pfs_backend_set_pushing(t->backends[0], false);
+	node = test_lookup(t, t->root, "log");
+	f = test_open(t, node, O_RDWR);
+	log = test_open(t, node, O_WRONLY | O_APPEND);
+	test_write(t, f, "placed", 0);
+	test_write(t, log, "more", 6);
+	assert_int_equal(pfs_fs_read(t->fs, f, buf, sizeof(buf), 0), 4);
+	assert_memory_equal(buf, "plac", 4);
+	test_expect_stored(t, "log", "");
+	test_expect_shown(t, "log", "placedmore");
+	test_expect_stored(t, "log", "placedmore");
+	pfs_fs_release(t->fs, f);
+	pfs_fs_release(t->fs, log);
+	pfs_fs_forget(t->fs, node, 1);
+}
+
+static void append_elsewhere(struct test_fs *t, const char *name, const char *text)
+{
+	struct pfs_seg seg = {.p = text, .len = strlen(text)};
+	struct pfs_mutation m = {.op = PFS_OP_APPEND, .segs = &seg, .nsegs = 1};
+	struct pfs_batch batch = {.ops = &m, .nops = 1, .epoch = pfs_store_epoch(t->side)};
+
+	m.id = stored_attr(t, name).id;
+	assert_int_equal(pfs_store_commit(t->side, &batch), 0);
+}
+
+/* As soon as the new content is there, others append to it. */
+static void appended_during_the_publication_goes_behind_what_others_append_after_it(void **state)
+{
+	struct test_fs *t = *state;
+	struct call call = {.t = t};
+	struct pfs_node *node;
+	struct pfs_file *log;
+
+	t->store.commit_interval = 60 * NSEC_PER_SEC;
+	test_put(t, "log", "old\n");
+	node = test_lookup(t, t->root, "log");
+	call.file = test_open(t, node, O_WRONLY | O_TRUNC);
+	log = test_open(t, node, O_WRONLY | O_APPEND);
+	test_write(t, call.file, "one\n", 0);
+	slow_call(t, FAULT_COMMIT, 100, 0);
+	assert_int_equal(pthread_create(&call.thread, NULL, flush_main, &call), 0);
+	await_call(t);
+	test_write(t, log, "two\n", 4);
+	pthread_join(call.thread, NULL);
+	assert_int_equal(call.result, 0);
+	test_expect_stored(t, "log", "one\n");
+	append_elsewhere(t, "log", "foreign\n");
+	pfs_fs_release(t->fs, log);
+	pfs_fs_release(t->fs, call.file);
+	test_expect_stored(t, "log", "one\nforeign\ntwo\n");
+	pfs_fs_forget(t->fs, node, 1);
+}
+
+static bool goes_direct(struct test_fs *t, struct pfs_node *node, int flags, struct pfs_file **f)
+{
+	struct pfs_open_hints hints;
+
+	assert_int_equal(pfs_fs_open(t->fs, &t->ctx, node, flags, f, &hints), 0);
+	return hints.direct_io;
+}
+
+/* Who reads through pages what is appended past them, or the reverse, sees what is not there. */
+static void who_opens_a_file_that_is_appended_to_goes_the_way_of_those_before(void **state)
+{
+	struct test_fs *t = *state;
+	struct pfs_file *f[3];
+	struct pfs_node *node;
+	int i, round;
+
+	test_put(t, "log", "first\n");
+	node = test_lookup(t, t->root, "log");
+	for (round = 0; round < 2; round++) {
+		bool direct = round == 1;
+
+		pfs_backend_set_pushing(t->backends[0], !direct);
+		assert_int_equal(goes_direct(t, node, O_WRONLY | O_APPEND, &f[0]), direct);
+		pfs_backend_set_pushing(t->backends[0], direct);
+		assert_int_equal(goes_direct(t, node, O_RDONLY, &f[1]), direct);
+		assert_int_equal(goes_direct(t, node, O_WRONLY | O_APPEND, &f[2]), direct);
+		for (i = 0; i < 3; i++)
+			pfs_fs_release(t->fs, f[i]);
+	}
+	/* With the last of them that is over. */
+	assert_false(goes_direct(t, node, O_WRONLY | O_APPEND, &f[0]));
+	pfs_fs_release(t->fs, f[0]);
+	pfs_fs_forget(t->fs, node, 1);
+}
+
 static void emptying_a_file_is_published_when_its_writer_closes_though_a_reader_stays(void **state)
 {
 	struct test_fs *t = *state;
@@ -388,6 +514,10 @@ int main(void)
 	const struct CMUnitTest through[] = {
 		THROUGH(what_is_written_during_a_commit_is_committed_within_the_interval),
 		THROUGH(a_read_that_meets_the_publication_of_a_large_rewrite_has_its_bytes),
+		THROUGH(a_read_has_what_was_appended_before_though_the_push_channel_is_lost_meanwhile),
+		THROUGH(bytes_written_before_an_append_are_shown_where_that_waits_for_its_place),
+		THROUGH(appended_during_the_publication_goes_behind_what_others_append_after_it),
+		THROUGH(who_opens_a_file_that_is_appended_to_goes_the_way_of_those_before),
 		THROUGH(emptying_a_file_is_published_when_its_writer_closes_though_a_reader_stays),
 		THROUGH(a_rewrite_that_wrote_nothing_when_all_ends_leaves_the_old_value),
 		THROUGH(bytes_far_behind_an_append_that_failed_are_where_they_were_written),
