@@ -22,6 +22,8 @@ static const char help_backends[] =
 	"Exit status: 0 done, 1 there is no such TYPE, 2 wrong usage.\n";
 
 static const char *const kind_names[] = {"kv", "sql", NULL};
+/* Of kind kv: enum pfs_layout without PFS_LAYOUT_TABLES, which kind = sql says. */
+static const char *const layout_names[] = {"own", "plain", "native", NULL};
 
 /* ---- as text --------------------------------------------------------------------------------- */
 
@@ -76,6 +78,8 @@ static void show_text(struct pfs_buf *out, const struct pfs_engine *e,
 {
 	pfs_buf_printf(out, "%s: %s\n\nkinds:        ", e->name, e->help);
 	add_bits(out, e->kinds, kind_names, ", ");
+	pfs_buf_str(out, "\nlayouts:      ");
+	add_bits(out, e->layouts, layout_names, ", ");
 	pfs_buf_str(out, "\ncapabilities: ");
 	add_bits(out, e->capabilities, pfs_capability_names, ", ");
 	pfs_buf_printf(out, "\nspec version: %u\n\nkeys of [backend:NAME]:\n", e->spec_version);
@@ -116,6 +120,8 @@ static void json_engine(struct pfs_buf *out, const struct pfs_engine *e)
 	json_member(out, "help", e->help);
 	pfs_buf_printf(out, ", \"spec_version\": %u, ", e->spec_version);
 	json_bits(out, "kinds", e->kinds, kind_names);
+	pfs_buf_str(out, ", ");
+	json_bits(out, "layouts", e->layouts, layout_names);
 	pfs_buf_str(out, ", ");
 	json_bits(out, "capabilities", e->capabilities, pfs_capability_names);
 }

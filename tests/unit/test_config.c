@@ -664,8 +664,8 @@ static void the_example_of_the_repository_is_accepted(void **state)
 
 	(void)state;
 	assert_non_null(c);
-	assert_int_equal(c->fs.nbackends, 4);
-	assert_int_equal(c->fs.nstores, 6);
+	assert_int_equal(c->fs.nbackends, 5); /* one shows others' data */
+	assert_int_equal(c->fs.nstores, 7);
 	pfs_config_free(c);
 }
 
@@ -822,6 +822,7 @@ static void backends_list_and_show_tell_types_and_options(void **state)
 	expect_output("out", "\"type\": \"sqlite\"");
 	assert_int_equal(RUN(pfs_verb_backends, W("backends"), W("show"), W("sqlite")), 0);
 	expect_output("out", "kinds:        kv, sql\n");
+	expect_output("out", "layouts:      own, plain\n");
 	expect_output("out", "\n  pool_size (number, default 4)\n");
 	expect_output("out", "\n      a number from 1 to 64\n");
 	expect_output("out", "\n  type (string, required)\n");
