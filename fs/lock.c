@@ -80,6 +80,22 @@ bool pfs_locks_free_here(const struct pfs_locks *s, const struct pfs_lock_call *
 	return !pfs_lockset_conflict(&s->local, &call->lock);
 }
 
+bool pfs_locks_is_unlock(const struct pfs_lock_call *call)
+{
+	return call->lock.mode == PFS_LOCK_NONE && !call->test;
+}
+
+/* Has something been unlocked that the locker has not taken out of the table yet? */
+static bool unlock_waits(const struct pfs_locks *s)
+{
+	const struct pfs_lock_call *call;
+
+	for (call = s->calls; call; call = call->next)
+		if (pfs_locks_is_unlock(call))
+			return true;
+	return false;
+}
+
 /* Does the call give up something that others may want: an unlock, or a weaker lock? */
 static bool lets_go(const struct pfs_locks *s, const struct pfs_lock_call *call)
 {
@@ -174,7 +190,7 @@ static int do_here(struct pfs_locks *s, struct pfs_lock_call *call)
 	const struct pfs_held *in_way;
 	bool lease;
 
-	if (call->lock.mode == PFS_LOCK_NONE && !call->test && !lets_go(s, call))
+	if (pfs_locks_is_unlock(call) && !lets_go(s, call))
 		return 0;
 	if (s->working || s->voided)
 		return 1;
@@ -182,6 +198,9 @@ static int do_here(struct pfs_locks *s, struct pfs_lock_call *call)
 	lease = pfs_locks_lease(s) && !s->asked;
 	if (s->lost)
 		return call->lock.mode == PFS_LOCK_NONE ? 1 : -EIO;
+	/* Nobody may have that any more: a close waits for no unlock, so the locker may be behind. */
+	if (in_way && unlock_waits(s))
+		return 1;
 	if (call->test) {
 		if (!in_way && !lease && !pfs_locks_covered(s, call))
 			return 1;

@@ -55,6 +55,7 @@ struct pfs_locker {
 };
 
 /* lock.c */
+bool pfs_locks_is_unlock(const struct pfs_lock_call *call);
 /* May it have what it asks for, as far as this mount's owners go? */
 bool pfs_locks_free_here(const struct pfs_locks *s, const struct pfs_lock_call *call);
 /* Does what the session has in the engine suffice for it? */

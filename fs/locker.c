@@ -65,18 +65,13 @@ static void answer(struct finished *done)
 	}
 }
 
-static bool is_unlock(const struct pfs_lock_call *call)
-{
-	return call->lock.mode == PFS_LOCK_NONE && !call->test;
-}
-
 /* Those that need nothing but the table: unlocks, the interrupted, and all where locks are lost. */
 static void pass_simple(struct pfs_locks *s, struct finished *done)
 {
 	struct pfs_lock_call **p = &s->calls;
 
 	while (*p) {
-		if (is_unlock(*p))
+		if (pfs_locks_is_unlock(*p))
 			finish(s, p, pfs_locks_apply(s, *p), done);
 		else if ((*p)->cancelled || s->locker->quiet || s->locker->stop)
 			finish(s, p, -EINTR, done);

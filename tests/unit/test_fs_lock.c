@@ -328,6 +328,35 @@ static void the_end_of_a_file_leaves_the_locks_of_the_next_one(void **state)
 	test_fs_free(t);
 }
 
+/* A close does not wait for its unlock, which without a lease is the thread's: that may be busy. */
+static void what_a_closed_file_had_is_in_nobodys_way(void **state)
+{
+	struct test_fs *t = test_fs_new(PFS_WRITE_THROUGH, NULL);
+	struct pfs_file *f = file(t), *old;
+	struct waiter tried, told;
+	struct gate g;
+
+	(void)state;
+	old = test_open(t, test_lookup(t, t->root, "f"), O_RDWR);
+	assert_int_equal(elsewhere(t, 50, 50, PFS_LOCK_SHARED), 0);
+	assert_int_equal(lock(t, old, 1, 0, 9, PFS_LOCK_EXCLUSIVE), 0);
+	gate_close(t, &g, f);
+	pfs_fs_release(t->fs, old);
+	begin(&told, f, 2, 0, 9, PFS_LOCK_EXCLUSIVE, false);
+	told.call.test = true;
+	assert_int_equal(pfs_fs_lock(t->fs, &told.call), 1);
+	pfs_fs_lock_wait(t->fs, &told.call);
+	begin(&tried, f, 2, 0, 9, PFS_LOCK_EXCLUSIVE, false);
+	assert_int_equal(pfs_fs_lock(t->fs, &tried.call), 1);
+	pfs_fs_lock_wait(t->fs, &tried.call);
+	pthread_mutex_unlock(&g.shut);
+	assert_int_equal(finish(&told), 0);
+	assert_int_equal(told.call.lock.mode, PFS_LOCK_NONE);
+	assert_int_equal(finish(&tried), 0);
+	pfs_fs_release(t->fs, f);
+	test_fs_free(t);
+}
+
 static const struct pfs_backend_ops *real_ops;
 static bool told_dead;
 
@@ -392,6 +421,7 @@ int main(void)
 		cmocka_unit_test(a_lock_waits_for_another_mount),
 		cmocka_unit_test(the_end_of_an_open_file_drops_its_locks),
 		cmocka_unit_test(the_end_of_a_file_leaves_the_locks_of_the_next_one),
+		cmocka_unit_test(what_a_closed_file_had_is_in_nobodys_way),
 		cmocka_unit_test(a_session_that_was_dead_without_locks_can_lock),
 		cmocka_unit_test(closes_are_heard_once_a_file_was_locked),
 	};
