@@ -71,7 +71,8 @@ for kind in flock fcntl; do
 	eq "while it lives" "$("$locks" try $kind ex "$M2/killed")" busy
 	kill -9 "${holder_pid[a]}"
 	wait "${holder_pid[a]}" 2>/dev/null || true
-	eventually test "$("$locks" try $kind ex "$M2/killed")" = free
+	free_there() { [ "$("$locks" try $kind ex "$M2/killed")" = free ]; }
+	eventually free_there
 	rm "$T/in.a"
 done
 

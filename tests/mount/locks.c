@@ -5,7 +5,8 @@
  *	locks hold KIND MODE FILE		takes it, prints "locked", has it until its stdin ends or says q
  *	locks write TEXT FILE			as hold fcntl ex, and writes TEXT for every line on stdin; prints
  *						"written" or the error
- *	locks try KIND MODE FILE		prints "free" or "busy"; waits for nobody
+ *	locks try KIND MODE FILE		prints "free" or "busy"; waits for nobody, and unlocks what it
+ *						had, since close(2) of a flock waits for no answer
  *	locks range MODE START LEN FILE		as try, for a range of an fcntl lock
  *	locks getlk MODE FILE			prints "free", or who has which range
  *	locks interrupt KIND FILE		waits until an alarm comes; prints "interrupted"
@@ -274,6 +275,15 @@ static short mode_of(const char *text)
 	return strcmp(text, "ex") == 0 ? F_WRLCK : F_RDLCK;
 }
 
+static void try(int fd, short wanted)
+{
+	int err = lock(fd, wanted, false);
+
+	if (!err)
+		expect("unlock", lock(fd, F_UNLCK, false), 0);
+	tell_try(err);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "";
@@ -287,7 +297,7 @@ int main(int argc, char **argv)
 		if (what[0] == 'h')
 			hold(argv[4]);
 		else
-			tell_try(lock(open_file(argv[4]), mode, false));
+			try(open_file(argv[4]), mode);
 	} else if (argc == 4 && strcmp(what, "write") == 0) {
 		write_lines(argv[2], argv[3]);
 	} else if (argc == 6 && strcmp(what, "range") == 0) {
