@@ -17,11 +17,24 @@ static bool in_memory(const struct adopt_node *node)
 /* The view says that there is something of another type, or nothing, at a node's path. */
 static void not_there(struct adopt *a, struct adopt_node *node)
 {
-	if (node->state == ADOPT_KEY && node->parent && !node->hidden)
+	if (node->state == ADOPT_KEY && node->parent && !node->hidden && !adopt_moving(node))
 		adopt_detach(a, node);
 }
 
-int adopt_ask(struct adopt *a, struct adopt_node *node, struct pfs_attr *out)
+/* Has the node this path still? The lock is held. */
+static bool is_at(const struct adopt_node *node, const struct pfs_buf *path)
+{
+	struct pfs_buf now = {0};
+	int err = adopt_path(node, (struct pfs_bytes){NULL, 0}, &now);
+	bool same = err == -ENOMEM || (!err && now.len == path->len &&
+				       memcmp(now.data, path->data, now.len) == 0);
+
+	pfs_buf_release(&now);
+	return same;
+}
+
+/* Ask at the path that the node has. It may have another one by the time of the answer: *moved. */
+static int ask_once(struct adopt *a, struct adopt_node *node, struct pfs_attr *out, bool *moved)
 {
 	struct pfs_buf path = {0};
 	struct pfs_view_attr told = {0};
@@ -35,17 +48,33 @@ int adopt_ask(struct adopt *a, struct adopt_node *node, struct pfs_attr *out)
 	if (!err)
 		err = a->view->ops->stat(a->view, (struct pfs_bytes){path.data, path.len}, &told);
 	pthread_mutex_lock(&a->lock);
+	*moved = node->state == ADOPT_KEY && node->parent && !is_at(node, &path);
 	if (!err && (told.mode & S_IFMT) != (node->mode & S_IFMT))
 		err = -ENOENT;
-	if (err == -ENOENT || err == -ENOTDIR) {
-		not_there(a, node);
+	if (err == -ENOTDIR)
 		err = -ENOENT;
-	} else if (!err) {
+	if (err == -ENOENT && !*moved && node->known && adopt_moving(node)) {
+		adopt_attr(a, node, out); /* it has left there, and not come to where it goes */
+		err = 0;
+	} else if (err == -ENOENT && !*moved) {
+		not_there(a, node);
+	} else if (!err && !*moved) {
 		adopt_told(a, node, &told, changes);
 		adopt_attr(a, node, out);
 	}
 	pthread_mutex_unlock(&a->lock);
 	pfs_buf_release(&path);
+	return err;
+}
+
+int adopt_ask(struct adopt *a, struct adopt_node *node, struct pfs_attr *out)
+{
+	bool moved;
+	int err;
+
+	do
+		err = ask_once(a, node, out, &moved);
+	while (moved);
 	return err;
 }
 
@@ -122,7 +151,8 @@ static struct adopt_node *node_of(struct adopt *a, struct adopt_node *dir, struc
 	}
 	if (!node)
 		node = adopt_node_new(a, dir, name, 0, ADOPT_KEY, told->mode & S_IFMT);
-	if (node && !in_memory(node))
+	/* What is hidden is compared later with what it was then. */
+	if (node && !in_memory(node) && !node->hidden)
 		adopt_told(a, node, told, changes);
 	return node;
 }

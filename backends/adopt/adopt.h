@@ -60,6 +60,9 @@ struct adopt_node {
 	 */
 	bool hidden;
 	struct adopt_node *kept;
+	uint64_t digest; /* hidden: of the value that was moved */
+	/* Renames of it under way: who finds nothing at its path does not know that it has gone. */
+	unsigned moving;
 	bool over; /* NEW: the engine has the key, of another file's time */
 	/*
 	 * SCRATCH, NEW: the view's attributes that were set on it, for the key that it will be, each as
@@ -117,6 +120,8 @@ void adopt_state_set(struct adopt *a, struct adopt_node *node, enum adopt_state 
 /* Keep a node over a call without the lock. */
 void adopt_pin(struct adopt_node *node);
 void adopt_unpin(struct adopt *a, struct adopt_node *node);
+/* Is it, or a directory that it lies in, being renamed? */
+bool adopt_moving(const struct adopt_node *node);
 /* Append the path of (node, name) or, name.p NULL, of node. -ENOENT: it has no name; -ENOMEM. */
 int adopt_path(const struct adopt_node *node, struct pfs_bytes name, struct pfs_buf *out);
 /* The node at `path`, or NULL; *dir: its directory, if that is known. */

@@ -157,6 +157,56 @@ static void is_key(struct adopt *a, struct adopt_node *node, const struct pfs_vi
 	note_error(node, 0);
 }
 
+/* ---- whole values --------------------------------------------------------------------------- */
+
+#define LOAD_TRIES 16
+
+/* All of a value. -EAGAIN: it was changed between two pieces. */
+static int load_once(struct adopt *a, const struct pfs_buf *path, char *piece, size_t len,
+		     struct pfs_buf *out)
+{
+	uint64_t first = 0, version;
+	ssize_t n = 1;
+
+	out->len = 0;
+	while (n > 0) {
+		version = 0;
+		n = a->view->ops->read(a->view, bytes_of(path), out->len, piece, len, &version);
+		if (n >= 0 && out->len == 0)
+			first = version;
+		else if (n >= 0 && version != first)
+			n = -EAGAIN;
+		if (n > 0)
+			pfs_buf_add(out, piece, (size_t)n);
+		if (out->len > PFS_VIEW_VALUE_MAX)
+			n = -EFBIG;
+	}
+	pfs_buf_str(out, "");
+	return n < 0 ? (int)n : out->failed ? -ENOMEM : 0;
+}
+
+static int load(struct adopt *a, const struct pfs_buf *path, struct pfs_buf *out)
+{
+	const size_t len = 1 << 20;
+	char *piece = malloc(len);
+	int err = piece ? -EAGAIN : -ENOMEM, tries;
+
+	for (tries = 0; err == -EAGAIN && tries < LOAD_TRIES; tries++)
+		err = load_once(a, path, piece, len, out);
+	free(piece);
+	return err == -EAGAIN ? -EBUSY : err;
+}
+
+static uint64_t digest_of(const struct pfs_buf *text)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	size_t i;
+
+	for (i = 0; i < text->len; i++)
+		h = (h ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001b3);
+	return h;
+}
+
 /* ---- keys that were moved to a scratch name ------------------------------------------------- */
 
 /* Nobody hides the key any more. The lock is held. */
@@ -175,10 +225,29 @@ static void unhide(struct adopt *a, struct adopt_node *hidden)
 			}
 }
 
+/* Is the key what it was when it was moved? 1, 0 or -errno. */
+static int is_unchanged(struct adopt *a, const struct adopt_node *kept, const struct pfs_buf *path)
+{
+	struct pfs_view_attr told = {0};
+	struct pfs_buf text = {0};
+	int ret = a->view->ops->stat(a->view, bytes_of(path), &told);
+
+	if (ret)
+		return ret;
+	if (told.size != kept->told.size || told.version != kept->told.version)
+		return 0;
+	if (told.version)
+		return 1;
+	ret = load(a, path, &text); /* large values of a view may have no version */
+	if (!ret)
+		ret = digest_of(&text) == kept->digest;
+	pfs_buf_release(&text);
+	return ret;
+}
+
 /* The scratch file is going for good: so does the key that it was, unless it has changed since. */
 static int remove_kept(struct adopt *a, struct adopt_node *node)
 {
-	struct pfs_view_attr told = {0};
 	struct adopt_node *kept;
 	struct pfs_buf path = {0};
 	int err;
@@ -189,8 +258,8 @@ static int remove_kept(struct adopt *a, struct adopt_node *node)
 	pthread_mutex_unlock(&a->lock);
 	if (!kept || err)
 		return kept && err == -ENOENT ? 0 : err;
-	err = a->view->ops->stat(a->view, bytes_of(&path), &told);
-	if (!err && told.version == kept->told.version && told.size == kept->told.size)
+	err = is_unchanged(a, kept, &path);
+	if (err > 0)
 		err = a->view->ops->remove ? a->view->ops->remove(a->view, bytes_of(&path), false)
 					   : -EPERM;
 	if (err == -ENOENT)
@@ -873,27 +942,6 @@ out:
 
 /* ---- removing ------------------------------------------------------------------------------- */
 
-/* All of a value. */
-static int load(struct adopt *a, const struct pfs_buf *path, struct pfs_buf *out)
-{
-	char *piece = malloc(1 << 20);
-	uint64_t version;
-	ssize_t n = 1;
-
-	if (!piece)
-		return -ENOMEM;
-	while (n > 0) {
-		n = a->view->ops->read(a->view, bytes_of(path), out->len, piece, 1 << 20, &version);
-		if (n > 0)
-			pfs_buf_add(out, piece, (size_t)n);
-		if (out->len > PFS_VIEW_VALUE_MAX)
-			n = -EFBIG;
-	}
-	free(piece);
-	pfs_buf_str(out, "");
-	return n < 0 ? (int)n : out->failed ? -ENOMEM : 0;
-}
-
 static int remove_key(struct adopt *a, struct adopt_node *dir, struct pfs_mutation *m)
 {
 	bool is_dir = m->flags & PFS_F_DIR, held;
@@ -998,7 +1046,10 @@ static int moved(struct renaming *r, const struct pfs_view_attr *told)
 		adopt_attr(a, there, &r->m->other);
 		r->m->other.nlink = 0;
 	}
-	err = adopt_move(a, r->node, r->dir2, r->m->name2);
+	/* What has lost its name meanwhile was not moved, but where the view says that it was. */
+	err = r->node->parent || told || S_ISDIR(r->node->mode)
+		      ? adopt_move(a, r->node, r->dir2, r->m->name2)
+		      : -ENOENT;
 	if (!err && told)
 		is_key(a, r->node, told);
 	if (!err)
@@ -1072,9 +1123,11 @@ static int key_to_scratch(struct renaming *r)
 		hidden->hidden = true;
 		hidden->told = r->node->told;
 		hidden->known = true;
+		hidden->digest = digest_of(&text);
 		adopt_pin(hidden);
 	}
 	r->node->kept = hidden;
+	r->node->expires = r->node->told.expires;
 	r->node->mode = S_IFREG | a->file_mode;
 	adopt_state_set(a, r->node, ADOPT_SCRATCH);
 	set_text(a, r->node, &text);
@@ -1086,6 +1139,13 @@ out:
 	return err;
 }
 
+static void set_moving(struct renaming *r, int more)
+{
+	pthread_mutex_lock(&r->a->lock);
+	r->node->moving += (unsigned)more;
+	pthread_mutex_unlock(&r->a->lock);
+}
+
 static int key_to_key(struct renaming *r)
 {
 	struct adopt *a = r->a;
@@ -1094,13 +1154,13 @@ static int key_to_key(struct renaming *r)
 
 	if (!a->view->ops->rename)
 		return -EXDEV;
+	set_moving(r, 1);
 	err = a->view->ops->rename(a->view, bytes_of(&r->from), bytes_of(&r->to),
 				   r->replace || r->hidden2, &told);
-	if (err)
-		return err;
-	if (S_ISDIR(told.mode))
-		return moved(r, NULL);
-	return moved(r, &told);
+	if (!err)
+		err = moved(r, S_ISDIR(told.mode) ? NULL : &told);
+	set_moving(r, -1);
+	return err;
 }
 
 static int rename_memory(struct renaming *r)

@@ -285,8 +285,12 @@ int adopt_move(struct adopt *a, struct adopt_node *node, struct adopt_node *dir,
 		return -ENOMEM;
 	if (there)
 		adopt_detach(a, there);
-	name_unlink(a, node);
-	node->parent->children--;
+	if (node->parent) {
+		name_unlink(a, node);
+		node->parent->children--;
+	} else { /* somebody found nothing under its old name meanwhile */
+		adopt_state_set(a, node, ADOPT_KEY);
+	}
 	free(node->name);
 	node->name = copy;
 	node->len = name.len;
@@ -294,6 +298,13 @@ int adopt_move(struct adopt *a, struct adopt_node *node, struct adopt_node *dir,
 	dir->children++;
 	name_link(a, node);
 	return 0;
+}
+
+bool adopt_moving(const struct adopt_node *node)
+{
+	while (node && !node->moving)
+		node = node->parent;
+	return node != NULL;
 }
 
 void adopt_state_set(struct adopt *a, struct adopt_node *node, enum adopt_state state)

@@ -40,6 +40,11 @@ struct test_view {
 	int refuse;  /* writes fail with this */
 	int writes;  /* slots called */
 	int removes;
+	bool unversioned;
+	/* Called once, in the next call of the slot. */
+	void (*in_stat)(void), (*in_rename)(void);
+	struct pfs_store *store;
+	uint64_t root, id;
 };
 
 static struct test_view *tv;
@@ -96,8 +101,8 @@ static bool is_dir(struct pfs_bytes path)
 
 static void key_attr(const struct key *k, struct pfs_view_attr *out)
 {
-	*out = (struct pfs_view_attr){.mode = S_IFREG, .size = k->len, .version = k->version,
-				      .expires = k->expires};
+	*out = (struct pfs_view_attr){.mode = S_IFREG, .size = k->len, .expires = k->expires,
+				      .version = tv->unversioned ? 0 : k->version};
 }
 
 static void tv_free(struct pfs_view *view)
@@ -116,11 +121,22 @@ static int tv_start(struct pfs_view *view, struct pfs_msg *msg)
 	return 0;
 }
 
+static void run_once(void (**fn)(void))
+{
+	void (*now)(void) = *fn;
+
+	*fn = NULL;
+	if (now)
+		now();
+}
+
 static int tv_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_attr *out)
 {
-	struct key *k = key_find(path);
+	struct key *k;
 
 	(void)view;
+	run_once(&tv->in_stat);
+	k = key_find(path);
 	if (is_dir(path))
 		*out = (struct pfs_view_attr){.mode = S_IFDIR};
 	else if (k)
@@ -178,7 +194,7 @@ static ssize_t tv_read(struct pfs_view *view, struct pfs_bytes path, uint64_t of
 	(void)view;
 	if (!k)
 		return is_dir(path) ? -EISDIR : -ENOENT;
-	*version = k->version;
+	*version = tv->unversioned ? 0 : k->version;
 	if (off >= k->len)
 		return 0;
 	if (len > k->len - off)
@@ -246,6 +262,26 @@ static int tv_mkdir(struct pfs_view *view, struct pfs_bytes path)
 	return 0;
 }
 
+static int tv_rename(struct pfs_view *view, struct pfs_bytes from, struct pfs_bytes to, bool replace,
+		     struct pfs_view_attr *out)
+{
+	struct key *k = key_find(from), *there = key_find(to);
+
+	(void)view;
+	if (!k)
+		return -ENOENT;
+	if (there && !replace)
+		return -EEXIST;
+	if (there) {
+		key_drop(there);
+		k = key_find(from);
+	}
+	snprintf(k->path, sizeof(k->path), "%.*s", (int)to.len, to.p);
+	run_once(&tv->in_rename);
+	key_attr(key_find(to), out);
+	return 0;
+}
+
 static int tv_set_expires(struct pfs_view *view, struct pfs_bytes path, int64_t expires)
 {
 	struct key *k = key_find(path);
@@ -287,6 +323,7 @@ static const struct pfs_view_ops tv_ops = {
 	.write = tv_write,
 	.remove = tv_remove,
 	.mkdir = tv_mkdir,
+	.rename = tv_rename,
 	.set_expires = tv_set_expires,
 	.xattr_get = tv_xattr_get,
 	.xattr_list = tv_xattr_list,
@@ -672,6 +709,120 @@ static void a_key_moved_to_a_scratch_name_goes_with_that_file(void **state)
 	expect_no_key("g");
 }
 
+/* Who looks into the directory in between has not seen the key, and does not agree to its end. */
+static void a_key_that_was_moved_and_changed_stays_though_its_directory_was_listed(void **state)
+{
+	struct pfs_list *list;
+	uint64_t root;
+	struct pfs_store *s;
+	struct pfs_msg msg;
+
+	(void)state;
+	key_put("f", "old", 3);
+	assert_int_equal(move("f", "f~", 0), 0);
+	key_put("f", "new", 3);
+	assert_int_equal(pfs_backend_open(g->b, "s", false, &s, &msg), 0);
+	assert_int_equal(pfs_store_root(s, &root), 0);
+	assert_int_equal(pfs_store_list(s, root, 0, 100, &list), 0);
+	pfs_list_free(list);
+	pfs_store_free(s);
+	assert_int_equal(drop("f~"), 0);
+	expect_key("f", "new");
+}
+
+/* A view that knows no versions of large values: the content says whether it is what was moved. */
+static void a_key_without_a_version_that_was_moved_and_changed_stays(void **state)
+{
+	(void)state;
+	tv->unversioned = true;
+	key_put("f", "old", 3);
+	assert_int_equal(move("f", "f~", 0), 0);
+	key_put("f", "new", 3);
+	assert_int_equal(drop("f~"), 0);
+	expect_key("f", "new");
+	key_put("g", "old", 3);
+	assert_int_equal(move("g", "g~", 0), 0);
+	assert_int_equal(put_file("g~", "edited"), 0);
+	assert_int_equal(drop("g~"), 0);
+	expect_no_key("g");
+}
+
+static void a_key_that_goes_by_a_scratch_name_keeps_its_expiry(void **state)
+{
+	int64_t expires = pfs_now_ns() + 1000 * NSEC_PER_SEC;
+
+	(void)state;
+	key_put("f", "value", 5);
+	key_find(PFS_BYTES("f"))->expires = expires;
+	assert_int_equal(move("f", "f~", 0), 0);
+	assert_int_equal(move("f~", "g", 0), 0);
+	expect_no_key("f");
+	expect_key("g", "value");
+	assert_int_equal(key_find(PFS_BYTES("g"))->expires, expires);
+}
+
+/* Asked for its attributes by its old name, while it is renamed. */
+static void rename_while_stat(void)
+{
+	struct pfs_batch batch = {0};
+	struct pfs_mutation m = {.op = PFS_OP_RENAME, .dir = tv->root, .name = PFS_BYTES("f"),
+				 .dir2 = tv->root, .name2 = PFS_BYTES("g")};
+
+	batch.ops = &m;
+	batch.nops = 1;
+	batch.epoch = pfs_store_epoch(tv->store);
+	assert_int_equal(pfs_store_commit(tv->store, &batch), 0);
+}
+
+static void a_file_that_is_renamed_while_somebody_looks_is_still_there(void **state)
+{
+	struct pfs_attr attr, again;
+	struct pfs_store *s;
+	struct pfs_msg msg;
+
+	(void)state;
+	key_put("f", "value", 5);
+	assert_int_equal(pfs_backend_open(g->b, "s", false, &s, &msg), 0);
+	assert_int_equal(pfs_store_root(s, &tv->root), 0);
+	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("f"), &attr), 0);
+	tv->store = s;
+	tv->in_stat = rename_while_stat;
+	assert_int_equal(pfs_store_getattr(s, attr.id, &again), 0);
+	assert_int_equal(again.size, 5);
+	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("g"), &again), 0);
+	assert_int_equal(again.id, attr.id);
+	pfs_store_free(s);
+}
+
+/* The other way about: who looks finds nothing there between the engine's rename and ours. */
+static void look_while_renamed(void)
+{
+	struct pfs_attr attr;
+
+	(void)pfs_store_getattr(tv->store, tv->id, &attr);
+}
+
+static void a_file_that_is_looked_at_while_it_is_renamed_is_still_there(void **state)
+{
+	struct pfs_attr attr, again;
+	struct pfs_store *s;
+	struct pfs_msg msg;
+
+	(void)state;
+	key_put("f", "value", 5);
+	assert_int_equal(pfs_backend_open(g->b, "s", false, &s, &msg), 0);
+	assert_int_equal(pfs_store_root(s, &tv->root), 0);
+	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("f"), &attr), 0);
+	tv->store = s;
+	tv->id = attr.id;
+	tv->in_rename = look_while_renamed;
+	rename_while_stat();
+	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("g"), &again), 0);
+	assert_int_equal(again.size, 5);
+	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("f"), &again), -ENOENT);
+	pfs_store_free(s);
+}
+
 static void an_unlinked_file_that_is_open_can_still_be_read(void **state)
 {
 	struct pfs_open_hints hints;
@@ -869,6 +1020,11 @@ int main(void)
 		T(renaming_a_scratch_file_onto_a_key_writes_the_key),
 		T(a_backup_by_rename_keeps_the_key_until_it_is_written_anew),
 		T(a_key_moved_to_a_scratch_name_goes_with_that_file),
+		T(a_key_that_was_moved_and_changed_stays_though_its_directory_was_listed),
+		T(a_key_without_a_version_that_was_moved_and_changed_stays),
+		T(a_key_that_goes_by_a_scratch_name_keeps_its_expiry),
+		T(a_file_that_is_renamed_while_somebody_looks_is_still_there),
+		T(a_file_that_is_looked_at_while_it_is_renamed_is_still_there),
 		T(an_unlinked_file_that_is_open_can_still_be_read),
 		T(a_listing_has_keys_in_order_and_scratch_files_behind),
 		T(what_is_so_already_may_be_set_and_nothing_else),
