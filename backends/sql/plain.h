@@ -203,6 +203,8 @@ int plain_options(struct plain *v, const struct pfs_option_set *store, bool *exp
 int plain_look(struct plain *v, struct pfs_rows_conn *c, struct pfs_msg *msg);
 /* Append alias.key, as it is compared and ordered. */
 void plain_key(struct pfs_buf *sql, const struct plain *v, const char *alias);
+/* The same of alias.namespace. */
+void plain_space(struct pfs_buf *sql, const struct plain *v, const char *alias);
 /* Append AND and the condition that a row is there for who looks. */
 void plain_shown(struct pfs_buf *sql, const struct plain *v, const char *alias);
 /* Do the engine and we order keys alike? Else only the keys as a whole have an order, the engine's. */

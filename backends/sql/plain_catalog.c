@@ -266,6 +266,8 @@ static void ident(struct pfs_buf *sql, const struct plain *v, int n)
 		pfs_buf_printf(sql, " AND %s%s = ?%d", v->key.quoted.data, v->dialect->collate, n);
 	if (v->ns.there)
 		pfs_buf_printf(sql, " AND %s = ?%d", v->ns.quoted.data, n + 1);
+	if (v->ns.there && v->dialect->always_collate && v->ns.type != PLAIN_OTHER)
+		pfs_buf_printf(sql, " AND %s%s = ?%d", v->ns.quoted.data, v->dialect->collate, n + 1);
 }
 
 void plain_key(struct pfs_buf *sql, const struct plain *v, const char *alias)
@@ -275,6 +277,13 @@ void plain_key(struct pfs_buf *sql, const struct plain *v, const char *alias)
 			     : !v->key.bytewise && v->key.type == PLAIN_TEXT && v->enc.separator.len;
 
 	pfs_buf_printf(sql, "%s.%s%s", alias, v->key.quoted.data, named ? v->dialect->collate : "");
+}
+
+void plain_space(struct pfs_buf *sql, const struct plain *v, const char *alias)
+{
+	bool named = v->dialect->always_collate && v->ns.type != PLAIN_OTHER;
+
+	pfs_buf_printf(sql, "%s.%s%s", alias, v->ns.quoted.data, named ? v->dialect->collate : "");
 }
 
 bool plain_ordered(const struct plain *v)
@@ -316,21 +325,29 @@ static void select_others(struct plain *v)
 	pfs_buf_str(sql, " >= ?1 AND ");
 	plain_key(sql, v, "t");
 	pfs_buf_str(sql, " < ?2");
-	if (v->ns.there)
-		pfs_buf_printf(sql, " AND t.%s = ?3", v->ns.quoted.data);
+	if (v->ns.there) {
+		pfs_buf_str(sql, " AND ");
+		plain_space(sql, v, "t");
+		pfs_buf_str(sql, " = ?3");
+	}
 	plain_shown(sql, v, "t");
 	pfs_buf_str(sql, " LIMIT 1");
 	if (!v->ns.there)
 		return;
 	sql = begin(v, PLAIN_NS_HAS, "SELECT 1 FROM ");
-	pfs_buf_printf(sql, "%s t WHERE t.%s = ?1", v->from.data, v->ns.quoted.data);
+	pfs_buf_printf(sql, "%s t WHERE ", v->from.data);
+	plain_space(sql, v, "t");
+	pfs_buf_str(sql, " = ?1");
 	plain_shown(sql, v, "t");
 	pfs_buf_str(sql, " LIMIT 1");
 	sql = begin(v, PLAIN_NS_NEXT, "SELECT ");
-	pfs_buf_printf(sql, "t.%s FROM %s t WHERE t.%s > ?1", v->ns.quoted.data, v->from.data,
-		       v->ns.quoted.data);
+	pfs_buf_printf(sql, "t.%s FROM %s t WHERE ", v->ns.quoted.data, v->from.data);
+	plain_space(sql, v, "t");
+	pfs_buf_str(sql, " > ?1");
 	plain_shown(sql, v, "t");
-	pfs_buf_printf(sql, " ORDER BY t.%s LIMIT 1", v->ns.quoted.data);
+	pfs_buf_str(sql, " ORDER BY ");
+	plain_space(sql, v, "t");
+	pfs_buf_str(sql, " LIMIT 1");
 }
 
 static void update(struct plain *v, enum plain_stmt stmt, const char *more)

@@ -184,8 +184,11 @@ static void add_below(struct building *b, struct plain *v)
 		param(b, plain_key_value(v, range[i]));
 		pfs_buf_printf(&b->sql, "%s%s", blob ? " AS BLOB)" : "", i ? "" : " AND ");
 	}
-	if (v->ns.there)
-		pfs_buf_printf(&b->sql, " AND c.%s = t.%s", v->ns.quoted.data, v->ns.quoted.data);
+	if (v->ns.there) {
+		pfs_buf_str(&b->sql, " AND ");
+		plain_space(&b->sql, v, "c");
+		pfs_buf_printf(&b->sql, " = t.%s", v->ns.quoted.data);
+	}
 	plain_shown(&b->sql, v, "c");
 	pfs_buf_str(&b->sql, ") THEN 1 ELSE 0 END");
 }
@@ -199,7 +202,9 @@ static void add_range(struct building *b, struct listing *l)
 	pfs_buf_str(&b->sql, "1 = 1");
 	if (v->ns.there) {
 		(void)plain_ident(v, &l->dir, row);
-		pfs_buf_printf(&b->sql, " AND t.%s = ", v->ns.quoted.data);
+		pfs_buf_str(&b->sql, " AND ");
+		plain_space(&b->sql, v, "t");
+		pfs_buf_str(&b->sql, " = ");
 		param(b, row[1]);
 	}
 	if (l->at.set) {

@@ -57,14 +57,14 @@ static int apply(struct plain *v, struct change *ch, bool repeat)
 static int run_one(struct plain *v, struct pfs_rows_conn *c, enum plain_stmt stmt,
 		   const struct pfs_value *params, size_t n)
 {
-	int64_t rows = pfs_rows_run(v->db, c, v->sql[stmt].data, params, n);
+	int rows = pfs_rows_run_one(v->db, c, v->sql[stmt].data, params, n);
 
 	if (rows == 0) {
 		pfs_error_text_set("%s: the engine did not take the row (a rule, a trigger or a policy?)",
 				   v->table);
 		return -EPERM;
 	}
-	return rows < 0 ? (int)rows : 0;
+	return rows < 0 ? rows : 0;
 }
 
 /* As stat would say now. */

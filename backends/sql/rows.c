@@ -32,6 +32,19 @@ int64_t pfs_rows_run(struct pfs_rows_db *db, struct pfs_rows_conn *c, const char
 	return err ? err : db->ops->changes(c);
 }
 
+int pfs_rows_run_one(struct pfs_rows_db *db, struct pfs_rows_conn *c, const char *sql,
+		     const struct pfs_value *params, size_t n)
+{
+	int64_t rows = pfs_rows_run(db, c, sql, params, n);
+
+	if (rows <= 1)
+		return (int)rows;
+	pfs_error_text_set("the engine finds %lld rows of this key (tables that inherit, or a"
+			   " collation that takes them for equal): none was changed",
+			   (long long)rows);
+	return -EPERM;
+}
+
 /* "+00", "+0530", "-01:00", "Z" or nothing, which is UTC: seconds east. -EINVAL. */
 static int parse_zone(const char *p, int *out)
 {

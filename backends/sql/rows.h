@@ -85,6 +85,12 @@ struct pfs_rows_db {
 
 /* Append "name" with the quotes doubled that it has. */
 void pfs_rows_ident(struct pfs_buf *sql, struct pfs_bytes name);
+/*
+ * Run a statement that changes one row. 1, 0: it changed none, or -errno. -EPERM: it has changed others
+ * too, that the engine takes for the same; the transaction is to be rolled back.
+ */
+int pfs_rows_run_one(struct pfs_rows_db *db, struct pfs_rows_conn *c, const char *sql,
+		     const struct pfs_value *params, size_t n);
 /* Run a statement to its end. Rows changed, or -errno. */
 int64_t pfs_rows_run(struct pfs_rows_db *db, struct pfs_rows_conn *c, const char *sql,
 		     const struct pfs_value *params, size_t n);

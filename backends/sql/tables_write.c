@@ -93,12 +93,12 @@ static int text_value(const struct tables_column *col, const struct pfs_value *o
 /* Run a statement that changes one row. -ENOENT: it changed none. */
 static int run_one(struct tables_session *s, struct tables_sql *sql)
 {
-	int64_t n;
+	int n;
 
 	if (sql->text.failed)
 		return -ENOMEM;
-	n = pfs_rows_run(s->v->db, s->c, sql->text.data, sql->params, sql->n);
-	return n < 0 ? (int)n : n == 0 ? -ENOENT : 0;
+	n = pfs_rows_run_one(s->v->db, s->c, sql->text.data, sql->params, sql->n);
+	return n < 0 ? n : n == 0 ? -ENOENT : 0;
 }
 
 static void add_name(struct tables_sql *sql, const char *name)

@@ -1060,6 +1060,40 @@ static void another_order_of_the_column_loses_nothing(void **state)
 	holds(t, "1", "x");
 }
 
+/* What is equal to the engine and has another name: no change goes there too. */
+static void a_change_takes_one_row(void **state)
+{
+	struct plain_test *t = *state;
+
+	if (t->postgres) { /* a key of a table says nothing of the tables that inherit from it */
+		run(t, "CREATE TABLE one (key TEXT PRIMARY KEY, value TEXT)");
+		run(t, "CREATE TABLE more (UNIQUE (key)) INHERITS (one)");
+		run(t, "INSERT INTO one VALUES ('k', '1')");
+		run(t, "INSERT INTO more VALUES ('k', '2')");
+		open_view(t, "table", "one", NULL);
+		assert_int_equal(put(t, "k", "3"), -EPERM);
+		assert_non_null(strstr(pfs_error_text(), "2 rows"));
+		assert_int_equal(drop(t, "k", false), -EPERM);
+		assert_string_equal(ask(t, "SELECT string_agg(value, ',' ORDER BY value) FROM one"),
+				    "1,2");
+		return;
+	}
+	run(t, "CREATE TABLE spaces (ns TEXT COLLATE NOCASE, key TEXT, value TEXT)");
+	run(t, "CREATE UNIQUE INDEX by_both ON spaces (ns COLLATE BINARY, key)");
+	run(t, "INSERT INTO spaces VALUES ('A', 'k', '1'), ('a', 'k', '2'), ('B', 'k', '3')");
+	open_view(t, "table", "spaces", "namespace_column", "ns", NULL);
+	lists(t, "", "A/ B/ a/ ");
+	holds(t, "A/k", "1");
+	holds(t, "a/k", "2");
+	absent(t, "b/k");
+	assert_int_equal(put(t, "a/k", "4"), 0);
+	assert_string_equal(ask(t, "SELECT value FROM spaces WHERE ns COLLATE BINARY = 'A'"), "1");
+	assert_string_equal(ask(t, "SELECT value FROM spaces WHERE ns COLLATE BINARY = 'a'"), "4");
+	assert_int_equal(drop(t, "A/k", false), 0);
+	assert_string_equal(ask(t, "SELECT value FROM spaces WHERE ns COLLATE BINARY = 'a'"), "4");
+	lists(t, "a/", "k ");
+}
+
 /* ---- others --------------------------------------------------------------------------------- */
 
 static void what_others_write_is_read(void **state)
@@ -1249,6 +1283,7 @@ int main(int argc, char **argv)
 		BOTH(numbers_can_be_keys),
 		BOTH(the_engine_says_why_a_row_cannot_be),
 		BOTH(another_order_of_the_column_loses_nothing),
+		BOTH(a_change_takes_one_row),
 		BOTH(what_others_write_is_read),
 		BOTH(a_final_newline_is_left_out_where_there_was_none),
 		BOTH(appends_of_several_are_all_there),
