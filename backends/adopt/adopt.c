@@ -42,7 +42,7 @@ static int ask_once(struct adopt *a, struct adopt_node *node, struct pfs_attr *o
 	int err;
 
 	pthread_mutex_lock(&a->lock);
-	changes = node->changes;
+	changes = a->changes;
 	err = adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
 	pthread_mutex_unlock(&a->lock);
 	if (!err)
@@ -175,7 +175,7 @@ static int look_up(struct adopt *a, struct adopt_node *dir, struct pfs_bytes nam
 		pthread_mutex_unlock(&a->lock);
 		return 0;
 	}
-	changes = node ? node->changes : 0;
+	changes = a->changes;
 	err = adopt_path(dir, name, &path);
 	pthread_mutex_unlock(&a->lock);
 	if (!err && hidden)
@@ -378,6 +378,7 @@ static int list_view(struct adopt *a, struct listing *l, size_t limit, bool *end
 	pfs_buf_add(&after, l->last.data, l->last.len);
 	pfs_buf_str(&after, "");
 	pthread_mutex_lock(&a->lock);
+	l->changes = a->changes;
 	err = adopt_path(l->dir, (struct pfs_bytes){NULL, 0}, &path);
 	pthread_mutex_unlock(&a->lock);
 	if (!err && after.failed)
@@ -451,7 +452,7 @@ static int resume_name(struct adopt *a, uint64_t cursor, struct pfs_buf *out)
 static int list_dir(struct adopt *a, struct adopt_node *dir, uint64_t cursor, size_t limit,
 		    struct pfs_list *list)
 {
-	struct listing l = {.a = a, .dir = dir, .list = list, .changes = dir->changes};
+	struct listing l = {.a = a, .dir = dir, .list = list};
 	bool end = false, memory = cursor & CURSOR_MEMORY;
 	int err = 0;
 
@@ -676,14 +677,15 @@ void pfs_view_changed(struct pfs_view *view, const struct pfs_bytes *path)
 	size_t n = 0, i;
 
 	pthread_mutex_lock(&a->lock);
+	a->changes++;
 	if (!path) {
 		for (i = 0; i < a->buckets; i++)
 			for (node = a->by_id[i]; node; node = node->id_next)
-				node->changes++;
+				node->changed = a->changes;
 	} else {
 		node = adopt_by_path(a, *path, &dir, &name);
 		if (node) {
-			node->changes++;
+			node->changed = a->changes;
 			events[n++] = (struct pfs_event){.type = PFS_EVENT_CONTENT, .id = node->id};
 		}
 		if (dir)
@@ -708,7 +710,7 @@ static size_t tell_entries(struct adopt *a, const struct adopt_node *dir, struct
 		for (node = a->by_id[i]; node && n < max; node = node->id_next) {
 			if (node->parent != dir || in_memory(node))
 				continue;
-			node->changes++;
+			node->changed = a->changes;
 			events[n++] = (struct pfs_event){.type = PFS_EVENT_CONTENT, .id = node->id};
 			events[n++] = (struct pfs_event){.type = PFS_EVENT_ENTRY,
 							 .dir = dir->id,
@@ -735,6 +737,7 @@ void pfs_view_changed_below(struct pfs_view *view, const struct pfs_bytes *path)
 	pfs_view_changed(view, path);
 	pthread_mutex_lock(&a->lock);
 	node = adopt_by_path(a, *path, &dir, &name);
+	a->changes++;
 	max = node ? 2 * node->children : 0;
 	events = max ? malloc(max * sizeof(*events)) : NULL;
 	if (events)

@@ -48,8 +48,8 @@ struct adopt_node {
 	/* What the view said last, and whether that was ever asked. */
 	struct pfs_view_attr told;
 	bool known;
-	uint64_t changes;	 /* times that pfs_view_changed() was about it */
-	uint64_t told_changes;	 /* as that was when `told` was asked */
+	uint64_t changed;	 /* adopt->changes when pfs_view_changed() was about it */
+	uint64_t told_changes;	 /* adopt->changes when `told` was asked */
 	uint64_t read_version;	 /* of the bytes that were last read */
 	struct pfs_buf text;	 /* SCRATCH, NEW, GONE */
 	int64_t expires;	 /* SCRATCH, NEW: what the key will have; 0: as it comes */
@@ -94,6 +94,7 @@ struct adopt {
 	size_t buckets, nnodes; /* buckets: a power of two */
 	struct adopt_node *oldest, *youngest;
 	struct adopt_staged *staged;
+	uint64_t changes; /* calls of pfs_view_changed(), and the like */
 	uint64_t memory; /* bytes of all texts */
 };
 
@@ -130,7 +131,7 @@ struct adopt_node *adopt_by_path(struct adopt *a, struct pfs_bytes path, struct 
 /* A kept attribute of a scratch file, at *at, which is moved behind it; false: there are no more. */
 bool adopt_kept_xattr(const struct adopt_node *node, size_t *at, struct pfs_bytes *name,
 		      struct pfs_bytes *value);
-/* The view has said what there is at the node's path, asked when `changes` was as given. */
+/* The view has said what there is at the node's path, asked when adopt->changes was as given. */
 void adopt_told(struct adopt *a, struct adopt_node *node, const struct pfs_view_attr *told,
 		uint64_t changes);
 /* A text has changed in length. */

@@ -153,7 +153,7 @@ static void is_key(struct adopt *a, struct adopt_node *node, const struct pfs_vi
 	node->content_version++;
 	node->mtime = pfs_now_ns();
 	node->known = false;
-	adopt_told(a, node, told, node->changes);
+	adopt_told(a, node, told, a->changes);
 	note_error(node, 0);
 }
 
@@ -929,8 +929,8 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 	if (err) {
 		note_error(node, err);
 	} else {
-		node->changes++; /* an attribute may have made another value of it */
-		adopt_told(a, node, &told, node->changes - 1);
+		node->changed = ++a->changes; /* an attribute may have made another value of it */
+		adopt_told(a, node, &told, a->changes - 1);
 		adopt_attr(a, node, &m->attr);
 	}
 	pthread_mutex_unlock(&a->lock);

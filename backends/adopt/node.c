@@ -427,7 +427,7 @@ void adopt_told(struct adopt *a, struct adopt_node *node, const struct pfs_view_
 
 	(void)a;
 	content = first || told->version != node->told.version || told->size != node->told.size ||
-		  (!told->version && node->told_changes != node->changes);
+		  (!told->version && node->changed > node->told_changes);
 	if (content && !first)
 		node->content_version++;
 	if (content && !first)

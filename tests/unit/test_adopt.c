@@ -709,11 +709,19 @@ static void a_key_moved_to_a_scratch_name_goes_with_that_file(void **state)
 	expect_no_key("g");
 }
 
-/* Who looks into the directory in between has not seen the key, and does not agree to its end. */
-static void a_key_that_was_moved_and_changed_stays_though_its_directory_was_listed(void **state)
+static void list_root(struct pfs_store *s)
 {
 	struct pfs_list *list;
 	uint64_t root;
+
+	assert_int_equal(pfs_store_root(s, &root), 0);
+	assert_int_equal(pfs_store_list(s, root, 0, 100, &list), 0);
+	pfs_list_free(list);
+}
+
+/* Who looks into the directory in between has not seen the key, and does not agree to its end. */
+static void a_key_that_was_moved_and_changed_stays_though_its_directory_was_listed(void **state)
+{
 	struct pfs_store *s;
 	struct pfs_msg msg;
 
@@ -722,9 +730,7 @@ static void a_key_that_was_moved_and_changed_stays_though_its_directory_was_list
 	assert_int_equal(move("f", "f~", 0), 0);
 	key_put("f", "new", 3);
 	assert_int_equal(pfs_backend_open(g->b, "s", false, &s, &msg), 0);
-	assert_int_equal(pfs_store_root(s, &root), 0);
-	assert_int_equal(pfs_store_list(s, root, 0, 100, &list), 0);
-	pfs_list_free(list);
+	list_root(s);
 	pfs_store_free(s);
 	assert_int_equal(drop("f~"), 0);
 	expect_key("f", "new");
@@ -820,6 +826,37 @@ static void a_file_that_is_looked_at_while_it_is_renamed_is_still_there(void **s
 	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("g"), &again), 0);
 	assert_int_equal(again.size, 5);
 	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("f"), &again), -ENOENT);
+	pfs_store_free(s);
+}
+
+/* Whether a value without a version has changed is known by what was told alone. */
+static void a_listing_makes_no_change_of_a_value_and_hides_none(void **state)
+{
+	struct pfs_attr first, attr;
+	struct pfs_store *s;
+	struct pfs_msg msg;
+	uint64_t root;
+	int i;
+
+	(void)state;
+	tv->unversioned = true;
+	pfs_view_changed(&tv->view, NULL);
+	key_put("f", "one", 3);
+	assert_int_equal(pfs_backend_open(g->b, "s", false, &s, &msg), 0);
+	assert_int_equal(pfs_store_root(s, &root), 0);
+	list_root(s);
+	assert_int_equal(pfs_store_lookup(s, root, PFS_BYTES("f"), &first), 0);
+	for (i = 0; i < 3; i++) {
+		key_put("f", i % 2 ? "one" : "two", 3);
+		pfs_view_changed(&tv->view, &PFS_BYTES("f"));
+		assert_int_equal(pfs_store_getattr(s, first.id, &attr), 0);
+		assert_true(attr.content_version > first.content_version);
+		first = attr;
+		list_root(s);
+		assert_int_equal(pfs_store_getattr(s, first.id, &attr), 0);
+		assert_int_equal(attr.content_version, first.content_version);
+		assert_int_equal(attr.mtime, first.mtime);
+	}
 	pfs_store_free(s);
 }
 
@@ -1025,6 +1062,7 @@ int main(void)
 		T(a_key_that_goes_by_a_scratch_name_keeps_its_expiry),
 		T(a_file_that_is_renamed_while_somebody_looks_is_still_there),
 		T(a_file_that_is_looked_at_while_it_is_renamed_is_still_there),
+		T(a_listing_makes_no_change_of_a_value_and_hides_none),
 		T(an_unlinked_file_that_is_open_can_still_be_read),
 		T(a_listing_has_keys_in_order_and_scratch_files_behind),
 		T(what_is_so_already_may_be_set_and_nothing_else),
