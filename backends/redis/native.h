@@ -249,6 +249,12 @@ int native_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_by
 
 /* All of a stream as lines of JSON, appended. 0, REDIS_LOST or -errno; -EFBIG. */
 int native_stream_text(redisContext *c, struct pfs_bytes key, struct pfs_buf *out);
+/*
+ * Will the server take each line of `text`, behind what is in the stream (`there`: there is one)? To be
+ * asked before MULTI, for EXEC does what it can: the lines before a refused one, and what is queued behind
+ * it. -EINVAL with the error text.
+ */
+int native_stream_check(redisContext *c, struct pfs_bytes key, bool there, struct pfs_bytes text);
 /* Queue an XADD for each line of `text`; *n: how many. -EINVAL with the error text. */
 int native_stream_add(redisContext *c, struct pfs_bytes key, struct pfs_bytes text, size_t *n);
 

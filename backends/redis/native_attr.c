@@ -95,6 +95,7 @@ static int make_stream(redisContext *c, struct native_change *ch)
 {
 	struct native_found *f = &ch->found;
 	redisReply *r = NULL, *old = NULL;
+	struct pfs_bytes text = PFS_BYTES("");
 	size_t n = 0;
 	int err;
 
@@ -112,16 +113,21 @@ static int make_stream(redisContext *c, struct native_change *ch)
 	if (!err)
 		err = native_reply(c, &old);
 	if (!err)
+		text = (struct pfs_bytes){old->str ? old->str : "", old->len};
+	if (!err)
+		err = native_stream_check(c, native_bytes(&ch->place.stream), false, text);
+	if (!err)
 		err = native_begin(c);
 	if (!err)
-		err = native_stream_add(c, native_bytes(&ch->place.stream),
-					(struct pfs_bytes){old->str ? old->str : "", old->len}, &n);
+		err = native_stream_add(c, native_bytes(&ch->place.stream), text, &n);
 	if (!err && !n)
 		err = native_refuse(-EINVAL, "a stream has one entry at least");
 	if (!err)
+		err = native_send_expires(c, native_bytes(&ch->place.stream), f->expires);
+	if (!err)
 		err = native_send(c, PFS_BYTES("DEL"), f->key);
 	if (!err)
-		err = native_finish(c, n + 1, &ch->sent, &r);
+		err = native_finish(c, n + 2, &ch->sent, &r);
 	freeReplyObject(old);
 	freeReplyObject(r);
 	ch->target_now = NATIVE_STREAM;

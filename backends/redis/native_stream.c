@@ -421,26 +421,148 @@ static int send_entry(redisContext *c, struct pfs_bytes key, const struct line *
 	return err;
 }
 
+/* The line that `text` begins with, which loses it; false: there is none, or only its newline. */
+static bool next_line(struct pfs_bytes *text, struct pfs_bytes *one)
+{
+	const char *newline = memchr(text->p, '\n', text->len);
+	size_t n;
+
+	*one = (struct pfs_bytes){text->p, newline ? (size_t)(newline - text->p) : text->len};
+	n = one->len + (newline != NULL);
+	*text = (struct pfs_bytes){text->p + n, text->len - n};
+	return one->len > 0;
+}
+
+static int bad_line(void)
+{
+	pfs_error_text_set("a line of a stream is a JSON object of its fields, or "
+			   "{\"id\":\"...\",\"fields\":{...}}");
+	return -EINVAL;
+}
+
+struct id {
+	uint64_t ms, seq;
+};
+
+static bool read_number(const char **p, uint64_t *out)
+{
+	char *end;
+
+	if (**p < '0' || **p > '9')
+		return false;
+	errno = 0;
+	*out = strtoull(*p, &end, 10);
+	*p = end;
+	return !errno;
+}
+
+/* MS-SEQ, or MS for MS-0. */
+static bool read_id(struct pfs_bytes s, struct id *out)
+{
+	char text[48];
+	const char *p = text;
+
+	*out = (struct id){0};
+	if (s.len >= sizeof(text) || memchr(s.p, '\0', s.len))
+		return false;
+	memcpy(text, s.p, s.len);
+	text[s.len] = '\0';
+	if (!read_number(&p, &out->ms))
+		return false;
+	if (*p == '-') {
+		p++;
+		if (!read_number(&p, &out->seq))
+			return false;
+	}
+	return *p == '\0';
+}
+
+/* The id that new ones must be greater than, whether its entry is there still or not. */
+static int last_id(redisContext *c, struct pfs_bytes key, struct id *out)
+{
+	redisReply *r = NULL;
+	size_t i;
+	int err = native_send(c, PFS_BYTES("XINFO"), PFS_BYTES("STREAM"), key);
+
+	*out = (struct id){0};
+	if (!err)
+		err = native_reply(c, &r);
+	for (i = 0; !err && i + 1 < r->elements; i += 2) {
+		const redisReply *name = r->element[i], *value = r->element[i + 1];
+
+		if (name->str && value->str && !strcmp(name->str, "last-generated-id") &&
+		    !read_id((struct pfs_bytes){value->str, value->len}, out))
+			err = -EIO;
+	}
+	freeReplyObject(r);
+	return err;
+}
+
+/* The line's own id must follow *last. *known: that was asked for; *open: the server gives one before. */
+static int check_id(redisContext *c, struct pfs_bytes key, const struct line *l, struct id *last,
+		    bool *known, bool *open)
+{
+	const struct piece *piece = &l->pieces[l->id];
+	struct pfs_bytes text = {l->bytes.data + piece->at, piece->len};
+	struct id id;
+	int err = 0;
+
+	if (!l->ids || pfs_bytes_eq(text, PFS_BYTES("*"))) {
+		*open = true;
+		return 0;
+	}
+	if (!*known)
+		err = last_id(c, key, last);
+	*known = true;
+	if (err)
+		return err;
+	if (!*open && read_id(text, &id) &&
+	    (id.ms > last->ms || (id.ms == last->ms && id.seq > last->seq))) {
+		*last = id;
+		return 0;
+	}
+	pfs_error_text_set("the ids of a stream's entries grow, and are MS-SEQ: %.*s does not follow %s",
+			   (int)(text.len < 48 ? text.len : 48), text.p,
+			   *open ? "one that the server gives" : "the one before");
+	return -EINVAL;
+}
+
+int native_stream_check(redisContext *c, struct pfs_bytes key, bool there, struct pfs_bytes text)
+{
+	bool known = !there, open = false;
+	struct id last = {0};
+	struct line l = {0};
+	struct pfs_bytes one;
+	int err = 0;
+
+	while (text.len && !err) {
+		if (!next_line(&text, &one))
+			continue;
+		line_read(&l, one);
+		err = l.failed ? -ENOMEM
+		      : l.bad  ? bad_line()
+			       : check_id(c, key, &l, &last, &known, &open);
+	}
+	free(l.pieces);
+	pfs_buf_release(&l.bytes);
+	return err;
+}
+
 int native_stream_add(redisContext *c, struct pfs_bytes key, struct pfs_bytes text, size_t *n)
 {
 	struct line l = {0};
+	struct pfs_bytes one;
 	int err = 0;
 
 	*n = 0;
 	while (text.len && !err) {
-		const char *newline = memchr(text.p, '\n', text.len);
-		struct pfs_bytes one = {text.p, newline ? (size_t)(newline - text.p) : text.len};
-
-		text.p += one.len + (newline != NULL);
-		text.len -= one.len + (newline != NULL);
-		if (!one.len)
+		if (!next_line(&text, &one))
 			continue;
 		line_read(&l, one);
 		err = l.failed ? -ENOMEM : l.bad ? -EINVAL : send_entry(c, key, &l);
 		*n += !err;
 		if (err == -EINVAL)
-			pfs_error_text_set("a line of a stream is a JSON object of its fields, or "
-					   "{\"id\":\"...\",\"fields\":{...}}");
+			err = bad_line();
 	}
 	free(l.pieces);
 	pfs_buf_release(&l.bytes);

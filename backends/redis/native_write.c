@@ -350,6 +350,7 @@ static int write_stream(struct native *v, redisContext *c, struct native_change 
 {
 	struct pfs_view_write *w = ch->w;
 	struct pfs_buf old = {0};
+	struct pfs_bytes more;
 	redisReply *r = NULL;
 	size_t n = 0, skip = 0;
 	int err = w->create ? -EEXIST : 0;
@@ -365,14 +366,13 @@ static int write_stream(struct native *v, redisContext *c, struct native_change 
 	} else if (!err) {
 		pfs_buf_add(&ch->value, w->data.p, w->data.len);
 	}
+	more = (struct pfs_bytes){(ch->value.data ? ch->value.data : "") + skip, ch->value.len - skip};
+	if (!err)
+		err = native_stream_check(c, ch->found.key, true, more);
 	if (!err)
 		err = native_begin(c);
 	if (!err)
-		err = native_stream_add(c, ch->found.key,
-					(struct pfs_bytes){(ch->value.data ? ch->value.data : "") +
-								   skip,
-							   ch->value.len - skip},
-					&n);
+		err = native_stream_add(c, ch->found.key, more, &n);
 	if (!err)
 		err = native_finish(c, n, &ch->sent, &r);
 	freeReplyObject(r);

@@ -926,6 +926,33 @@ static void streams_grow_by_lines(void **state)
 	assert_text(t, "events", "{\"id\":\"1-1\",\"fields\":{\"k\":\"v\"}}\n");
 }
 
+/* EXEC does what it can: what the server would refuse of a part must be known before. */
+static void of_several_lines_all_or_none_are_added(void **state)
+{
+	struct nv *t = *state;
+
+	rd_do(t->r->cli, "XADD s 5-0 k v");
+	rd_do(t->r->cli, "SET two.jsonl %s EX 1000",
+	      "{\"id\":\"2-0\",\"fields\":{\"k\":\"v\"}}\n{\"id\":\"1-0\",\"fields\":{\"k\":\"v\"}}\n");
+	rd_do(t->r->cli, "SET one.jsonl %s EX 1000", "{\"id\":\"2-0\",\"fields\":{\"k\":\"v\"}}\n");
+	start(t);
+	assert_int_equal(set_attr(t, "two.jsonl", "user.persistfs.type", "stream"), -EINVAL);
+	assert_int_equal(rd_number(t->r->cli, "EXISTS two.jsonl"), 1);
+	assert_int_equal(rd_number(t->r->cli, "EXISTS two"), 0);
+	assert_int_equal(append(t, "s.jsonl", "{\"k\":\"v\"}\n{\"id\":\"4-0\",\"fields\":{\"k\":\"v\"}}\n"),
+			 -EINVAL);
+	assert_int_equal(rd_number(t->r->cli, "XLEN s"), 1);
+	assert_int_equal(append(t, "s.jsonl", "{\"id\":\"6-1\",\"fields\":{\"k\":\"v\"}}\n"
+					      "{\"id\":\"6-1\",\"fields\":{\"k\":\"v\"}}\n"), -EINVAL);
+	assert_int_equal(rd_number(t->r->cli, "XLEN s"), 1);
+	assert_int_equal(append(t, "s.jsonl", "{\"id\":\"6-1\",\"fields\":{\"k\":\"v\"}}\n"
+					      "{\"id\":\"7\",\"fields\":{\"k\":\"v\"}}\n{\"k\":\"v\"}\n"), 0);
+	assert_int_equal(rd_number(t->r->cli, "XLEN s"), 4);
+	assert_int_equal(set_attr(t, "one.jsonl", "user.persistfs.type", "stream"), 0);
+	assert_int_equal(rd_number(t->r->cli, "XLEN one"), 1);
+	assert_true(rd_number(t->r->cli, "TTL one") > 900);
+}
+
 static void a_key_of_another_type_is_refused_and_left_alone(void **state)
 {
 	struct nv *t = *state;
@@ -1120,6 +1147,7 @@ int main(void)
 		NV(lists_are_changed_only_where_that_is_safe),
 		NV(sets_and_scores_refuse_what_they_cannot_hold),
 		NV(streams_grow_by_lines),
+		NV(of_several_lines_all_or_none_are_added),
 		NV(a_key_of_another_type_is_refused_and_left_alone),
 		NV(what_the_server_refuses_has_its_errno_and_text),
 		NV(what_others_change_is_seen),
