@@ -474,6 +474,9 @@ static void place_appends(struct pfs_batch *batch, uint64_t size)
 	}
 }
 
+/* A node has become another thing meanwhile: to be tried again. */
+#define NODE_AGAIN 1
+
 /* The file is in memory and stays there. */
 static int write_memory(struct adopt *a, struct pfs_batch *batch, struct adopt_node *node,
 			struct fold *f)
@@ -483,7 +486,7 @@ static int write_memory(struct adopt *a, struct pfs_batch *batch, struct adopt_n
 
 	pthread_mutex_lock(&a->lock);
 	place_appends(batch, node->text.len);
-	err = fold_edit(f, bytes_of(&node->text), &out);
+	err = in_memory(node) ? fold_edit(f, bytes_of(&node->text), &out) : NODE_AGAIN;
 	if (!err)
 		err = check_room(a, out.len);
 	if (!err) {
@@ -563,10 +566,12 @@ static int commit_content(struct adopt *a, struct pfs_batch *batch, uint64_t id)
 		goto out;
 	}
 	err = fold_make(a, batch, id, &f);
-	if (!err && (node->state == ADOPT_SCRATCH || node->state == ADOPT_GONE))
-		err = write_memory(a, batch, node, &f);
-	else if (!err)
-		err = write_view(a, batch, node, &f);
+	if (!err)
+		err = NODE_AGAIN;
+	while (err == NODE_AGAIN)
+		err = node->state == ADOPT_SCRATCH || node->state == ADOPT_GONE
+			      ? write_memory(a, batch, node, &f)
+			      : write_view(a, batch, node, &f);
 	if (!err && f.content) {
 		pthread_mutex_lock(&a->lock);
 		staged_drop(a, f.content);
@@ -1029,9 +1034,10 @@ struct renaming {
 	struct adopt_node *node;       /* what is moved, pinned; NULL: not known yet */
 	struct pfs_buf from, to;       /* paths */
 	bool replace, hidden2, scratch2;
+	uint64_t written; /* content_version of the text that the view was given; 0: none was */
 };
 
-/* The nodes follow what has happened. */
+/* The nodes follow what has happened. NODE_AGAIN: there is another text in the file by now. */
 static int moved(struct renaming *r, const struct pfs_view_attr *told)
 {
 	struct adopt *a = r->a;
@@ -1039,6 +1045,10 @@ static int moved(struct renaming *r, const struct pfs_view_attr *told)
 	int err;
 
 	pthread_mutex_lock(&a->lock);
+	if (r->written && in_memory(r->node) && r->node->content_version != r->written) {
+		pthread_mutex_unlock(&a->lock);
+		return NODE_AGAIN;
+	}
 	there = adopt_child(a, r->dir2, r->m->name2);
 	if (there && there->hidden)
 		unhide(a, there);
@@ -1058,8 +1068,7 @@ static int moved(struct renaming *r, const struct pfs_view_attr *told)
 	return err;
 }
 
-/* A scratch file becomes a key, or another key's value. */
-static int scratch_to_key(struct renaming *r)
+static int scratch_to_key_once(struct renaming *r)
 {
 	struct adopt *a = r->a;
 	struct pfs_view_write w = {.how = PFS_VIEW_WHOLE};
@@ -1078,6 +1087,7 @@ static int scratch_to_key(struct renaming *r)
 	w.create = err == 0;
 	pthread_mutex_lock(&a->lock);
 	pfs_buf_add(&text, r->node->text.data, r->node->text.len);
+	r->written = r->node->content_version;
 	kept = r->node->kept;
 	home = kept && kept->parent == r->dir2 &&
 	       pfs_bytes_eq((struct pfs_bytes){kept->name, kept->len}, r->m->name2);
@@ -1098,6 +1108,18 @@ static int scratch_to_key(struct renaming *r)
 		return err;
 	}
 	return moved(r, &w.attr);
+}
+
+/* A scratch file becomes a key, or another key's value. */
+static int scratch_to_key(struct renaming *r)
+{
+	int err;
+
+	do {
+		err = scratch_to_key_once(r);
+		r->replace |= err == NODE_AGAIN; /* what is there is ours */
+	} while (err == NODE_AGAIN);
+	return err;
 }
 
 /* A key takes a scratch name, as a backup: it stays in the engine while the backup is there. */

@@ -42,7 +42,7 @@ struct test_view {
 	int removes;
 	bool unversioned;
 	/* Called once, in the next call of the slot. */
-	void (*in_stat)(void), (*in_rename)(void);
+	void (*in_stat)(void), (*in_rename)(void), (*in_write)(void);
 	struct pfs_store *store;
 	uint64_t root, id;
 };
@@ -105,6 +105,15 @@ static void key_attr(const struct key *k, struct pfs_view_attr *out)
 				      .version = tv->unversioned ? 0 : k->version};
 }
 
+static void run_once(void (**fn)(void))
+{
+	void (*now)(void) = *fn;
+
+	*fn = NULL;
+	if (now)
+		now();
+}
+
 static void tv_free(struct pfs_view *view)
 {
 	(void)view;
@@ -119,15 +128,6 @@ static int tv_start(struct pfs_view *view, struct pfs_msg *msg)
 	(void)view;
 	(void)msg;
 	return 0;
-}
-
-static void run_once(void (**fn)(void))
-{
-	void (*now)(void) = *fn;
-
-	*fn = NULL;
-	if (now)
-		now();
 }
 
 static int tv_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_attr *out)
@@ -233,6 +233,7 @@ static int tv_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_vie
 	key_put(name, out.data ? out.data : "", out.len);
 	pfs_buf_release(&out);
 	key_attr(key_find(path), &w->attr);
+	run_once(&tv->in_write);
 	return 0;
 }
 
@@ -829,6 +830,34 @@ static void a_file_that_is_looked_at_while_it_is_renamed_is_still_there(void **s
 	pfs_store_free(s);
 }
 
+static void write_while_renamed(void)
+{
+	struct pfs_seg seg = {.p = "NEW", .len = 3};
+	struct pfs_mutation m = {.op = PFS_OP_WRITE, .id = tv->id, .segs = &seg, .nsegs = 1};
+	struct pfs_batch batch = {.ops = &m, .nops = 1, .epoch = pfs_store_epoch(tv->store)};
+
+	assert_int_equal(pfs_store_commit(tv->store, &batch), 0);
+}
+
+static void what_is_written_to_a_scratch_file_while_it_becomes_a_key_is_in_it(void **state)
+{
+	struct pfs_attr attr;
+	struct pfs_store *s;
+	struct pfs_msg msg;
+
+	(void)state;
+	assert_int_equal(put_file("f~", "old"), 0);
+	assert_int_equal(pfs_backend_open(g->b, "s", false, &s, &msg), 0);
+	assert_int_equal(pfs_store_root(s, &tv->root), 0);
+	assert_int_equal(pfs_store_lookup(s, tv->root, PFS_BYTES("f~"), &attr), 0);
+	tv->store = s;
+	tv->id = attr.id;
+	tv->in_write = write_while_renamed;
+	assert_int_equal(move("f~", "f", 0), 0);
+	expect_key("f", "NEW");
+	pfs_store_free(s);
+}
+
 /* Whether a value without a version has changed is known by what was told alone. */
 static void a_listing_makes_no_change_of_a_value_and_hides_none(void **state)
 {
@@ -1062,6 +1091,7 @@ int main(void)
 		T(a_key_that_goes_by_a_scratch_name_keeps_its_expiry),
 		T(a_file_that_is_renamed_while_somebody_looks_is_still_there),
 		T(a_file_that_is_looked_at_while_it_is_renamed_is_still_there),
+		T(what_is_written_to_a_scratch_file_while_it_becomes_a_key_is_in_it),
 		T(a_listing_makes_no_change_of_a_value_and_hides_none),
 		T(an_unlinked_file_that_is_open_can_still_be_read),
 		T(a_listing_has_keys_in_order_and_scratch_files_behind),
