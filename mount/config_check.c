@@ -451,24 +451,13 @@ static void check_layout(struct cfg *cfg, const struct cfg_store *store)
 		check_adopted(cfg, store);
 }
 
-/* What the store wants against what the engine of its backend offers. */
-static void check_offer(struct cfg *cfg, const struct cfg_store *store)
+/* What persistfs's own layout can do on some engines and not on others. */
+static void check_own(struct cfg *cfg, const struct cfg_store *store)
 {
 	const struct pfs_engine *e = store->backend->engine;
 	const char *backend = store->backend->s.name;
-	unsigned kind = 1u << pfs_config_get(&store->s, "kind")->num;
 	struct pfs_buf names = {0};
 
-	if (!(e->kinds & kind)) {
-		backends_with_kind(cfg, kind, &names);
-		fault_of(cfg, &store->s, "kind",
-			 "backend '%s' (type %s) does not offer '%s'; backends that do: %s",
-			 backend, e->name, pfs_config_get(&store->s, "kind")->str, names.data);
-		names.len = 0;
-	}
-	check_layout(cfg, store);
-	if (store->layout != PFS_LAYOUT_OWN)
-		return;
 	if (pfs_config_get(&store->s, "ttl")->str && !(e->capabilities & PFS_CAP_EXPIRY)) {
 		engine_names(cfg, PFS_CAP_EXPIRY, 0, &names);
 		fault_of(cfg, &store->s, "ttl",
@@ -484,6 +473,27 @@ static void check_offer(struct cfg *cfg, const struct cfg_store *store)
 	}
 	cfg->faults->failed |= names.failed;
 	pfs_buf_release(&names);
+}
+
+/* What the store wants against what the engine of its backend offers. */
+static void check_offer(struct cfg *cfg, const struct cfg_store *store)
+{
+	const struct pfs_engine *e = store->backend->engine;
+	unsigned kind = 1u << pfs_config_get(&store->s, "kind")->num;
+	struct pfs_buf names = {0};
+
+	if (!(e->kinds & kind)) {
+		backends_with_kind(cfg, kind, &names);
+		fault_of(cfg, &store->s, "kind",
+			 "backend '%s' (type %s) does not offer '%s'; backends that do: %s",
+			 store->backend->s.name, e->name, pfs_config_get(&store->s, "kind")->str,
+			 names.data);
+	}
+	cfg->faults->failed |= names.failed;
+	pfs_buf_release(&names);
+	check_layout(cfg, store);
+	if (store->layout == PFS_LAYOUT_OWN)
+		check_own(cfg, store);
 }
 
 static int check_namespace(struct cfg *cfg, struct cfg_store *store)

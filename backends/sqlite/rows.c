@@ -38,7 +38,12 @@ struct lite_db {
 	 */
 	pthread_mutex_t writing;
 	struct lite_conn *writer;
-	uint64_t version; /* atomic: what data_version said last */
+	bool wrote;	   /* through this, and `counter` does not have it */
+	uint32_t counter;  /* of the file, as it was when others' changes were last looked for */
+	bool counts;	   /* the transaction began with this one: */
+	uint32_t begun;
+	uint64_t pragma;   /* what data_version said last */
+	uint64_t version;  /* atomic: counts what others did */
 	/* The file that connections are to; another one took its place: `exchanged` counts. */
 	pthread_mutex_t lock; /* guards the rest */
 	dev_t dev;
@@ -219,8 +224,11 @@ static int lite_get(struct pfs_rows_db *base, bool write, struct pfs_rows_conn *
 
 	if (write && db->read_only)
 		return -EROFS;
-	if (write)
-		return writer_get(db, out);
+	if (write) {
+		err = writer_get(db, out);
+		db->wrote |= !err;
+		return err;
+	}
 	err = file_now(db, &exchanged);
 	while (!err) {
 		err = pfs_pool_get(&db->pool, pfs_monotonic_ns() + db->timeout, &conn);
@@ -393,19 +401,57 @@ static int lite_exec(struct pfs_rows_conn *c, const char *sql)
 	return lite_error(conn_of(c)->sq, sqlite3_exec(conn_of(c)->sq, sql, NULL, NULL, NULL));
 }
 
-static int lite_begin(struct pfs_rows_conn *c, bool write)
+/*
+ * The change counter in the file's header, which every commit moves where there is no write-ahead log
+ * (https://sqlite.org/fileformat2.html, 1.3.7). Read past SQLite's locks, of which an application without
+ * patience would be told SQLITE_BUSY: a commit whose pages are still being written is told early, and who
+ * then reads waits for it. false: there is a log, or no such header.
+ */
+static bool peek_counter(struct lite_db *db, uint32_t *out)
 {
-	return lite_exec(c, write ? "BEGIN IMMEDIATE" : "BEGIN");
+	sqlite3_file *file = NULL;
+	unsigned char head[28];
+
+	if (sqlite3_file_control(db->writer->sq, "main", SQLITE_FCNTL_FILE_POINTER, &file) !=
+		    SQLITE_OK ||
+	    !file || !file->pMethods ||
+	    file->pMethods->xRead(file, head, sizeof(head), 0) != SQLITE_OK)
+		return false;
+	if (head[18] != 1 || head[19] != 1)
+		return false;
+	*out = (uint32_t)head[24] << 24 | (uint32_t)head[25] << 16 | (uint32_t)head[26] << 8 |
+	       head[27];
+	return true;
 }
 
-static int lite_commit(struct pfs_rows_conn *c)
+static int lite_begin(struct pfs_rows_conn *conn, bool write)
 {
-	return lite_exec(c, "COMMIT");
+	struct lite_conn *c = conn_of(conn);
+	int err = lite_exec(conn, write ? "BEGIN IMMEDIATE" : "BEGIN");
+
+	if (!err && c->writes)
+		c->db->counts = write && peek_counter(c->db, &c->db->begun);
+	return err;
+}
+
+/* Nobody else has committed since it began: the counter has moved by this transaction alone. */
+static int lite_commit(struct pfs_rows_conn *conn)
+{
+	struct lite_conn *c = conn_of(conn);
+	struct lite_db *db = c->db;
+	int err = lite_exec(conn, "COMMIT");
+
+	if (!err && c->writes && db->counts) {
+		db->wrote = false;
+		if (db->counter == db->begun)
+			db->counter++;
+	}
+	return err;
 }
 
 /* ---- what others do ------------------------------------------------------------------------- */
 
-static int read_version(struct lite_db *db, uint64_t *out)
+static int ask_version(struct lite_db *db, uint64_t *out)
 {
 	struct pfs_rows *r = NULL;
 	struct pfs_value v;
@@ -425,10 +471,31 @@ static int read_version(struct lite_db *db, uint64_t *out)
 	return err;
 }
 
+/* Have others changed something? With `writing` held. */
+static int look_for_changes(struct lite_db *db, bool *changed)
+{
+	uint64_t pragma = db->pragma;
+	uint32_t counter = db->counter;
+	bool rollback = peek_counter(db, &counter);
+	int err = 0;
+
+	/* Only SQLite knows which of the changes since were our own. */
+	if (!rollback || db->wrote || pragma >> 40 != db->writer->exchanged)
+		err = ask_version(db, &pragma);
+	if (err)
+		return err;
+	*changed = pragma != db->pragma || (rollback && !db->wrote && counter != db->counter);
+	db->pragma = pragma;
+	db->counter = counter;
+	db->wrote = false;
+	return 0;
+}
+
 /* While a write is under way the answer is that of before. */
 static int lite_data_version(struct pfs_rows_db *base, uint64_t *out)
 {
 	struct lite_db *db = db_of(base);
+	bool changed = false;
 	int err = 0;
 
 	*out = __atomic_load_n(&db->version, __ATOMIC_ACQUIRE);
@@ -436,9 +503,9 @@ static int lite_data_version(struct pfs_rows_db *base, uint64_t *out)
 		return 0;
 	err = writer_open(db);
 	if (!err)
-		err = read_version(db, out);
-	if (!err)
-		__atomic_store_n(&db->version, *out, __ATOMIC_RELEASE);
+		err = look_for_changes(db, &changed);
+	if (!err && changed)
+		*out = __atomic_add_fetch(&db->version, 1, __ATOMIC_ACQ_REL);
 	pthread_mutex_unlock(&db->writing);
 	return err;
 }
