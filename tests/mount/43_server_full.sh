@@ -107,7 +107,8 @@ if [ "$engine" = redis ]; then
 	room() { cp "$T/one" "$M/after" 2>/dev/null; }
 	eventually room
 	cp "$T/one" "$T/kept/after"
-	while cp "$T/one" "$M/fill" 2>/dev/null; do mv "$M/fill" "$M/g$RANDOM"; done
+	n=0
+	while cp "$T/one" "$M/g$n" 2>/dev/null; do n=$((n + 1)); done
 fi
 
 say "a writer that was told, and has its file open, goes on when there is room"
