@@ -9,11 +9,6 @@
 
 /* ---- asking the view ------------------------------------------------------------------------ */
 
-static bool in_memory(const struct adopt_node *node)
-{
-	return node->state != ADOPT_KEY;
-}
-
 /* The view says that there is something of another type, or nothing, at a node's path. */
 static void not_there(struct adopt *a, struct adopt_node *node)
 {
@@ -85,7 +80,7 @@ static struct adopt_node *enter(struct adopt *a, uint64_t id, struct pfs_attr *o
 
 	pthread_mutex_lock(&a->lock);
 	node = adopt_find(a, id);
-	*done = node && in_memory(node);
+	*done = node && adopt_in_memory(node);
 	if (*done && out)
 		adopt_attr(a, node, out);
 	if (node)
@@ -145,14 +140,14 @@ static struct adopt_node *node_of(struct adopt *a, struct adopt_node *dir, struc
 {
 	struct adopt_node *node = adopt_child(a, dir, name);
 
-	if (node && !in_memory(node) && (node->mode & S_IFMT) != (told->mode & S_IFMT)) {
+	if (node && !adopt_in_memory(node) && (node->mode & S_IFMT) != (told->mode & S_IFMT)) {
 		adopt_detach(a, node);
 		node = NULL;
 	}
 	if (!node)
 		node = adopt_node_new(a, dir, name, 0, ADOPT_KEY, told->mode & S_IFMT);
 	/* What is hidden is compared later with what it was then. */
-	if (node && !in_memory(node) && !node->hidden)
+	if (node && !adopt_in_memory(node) && !node->hidden)
 		adopt_told(a, node, told, changes);
 	return node;
 }
@@ -170,7 +165,7 @@ static int look_up(struct adopt *a, struct adopt_node *dir, struct pfs_bytes nam
 	pthread_mutex_lock(&a->lock);
 	node = adopt_child(a, dir, name);
 	hidden = node && node->hidden;
-	if (node && in_memory(node)) {
+	if (node && adopt_in_memory(node)) {
 		adopt_attr(a, node, out);
 		pthread_mutex_unlock(&a->lock);
 		return 0;
@@ -288,13 +283,13 @@ static ssize_t ad_read(struct pfs_store *s, uint64_t id, uint64_t off, void *buf
 	node = adopt_find(a, id);
 	if (node && S_ISDIR(node->mode))
 		n = -EISDIR;
-	else if (node && in_memory(node))
+	else if (node && adopt_in_memory(node))
 		n = text_read(&node->text, off, buf, len);
 	else if (node)
 		n = 1;
 	else
 		n = staged_read(a, id, off, buf, len);
-	if (!node || n != 1 || in_memory(node)) {
+	if (!node || n != 1 || adopt_in_memory(node)) {
 		pthread_mutex_unlock(&a->lock);
 		return n;
 	}
@@ -359,7 +354,7 @@ static int list_entry(void *arg, struct pfs_bytes name, const struct pfs_view_at
 		return err;
 	pthread_mutex_lock(&l->a->lock);
 	node = node_of(l->a, l->dir, name, told, l->changes);
-	if (node && (in_memory(node) || node->hidden)) {
+	if (node && (adopt_in_memory(node) || node->hidden)) {
 		err = 0; /* told with the other files in memory, or not at all */
 	} else if (node) {
 		adopt_attr(l->a, node, &attr);
@@ -410,7 +405,7 @@ static int list_memory(struct adopt *a, struct listing *l, uint64_t after, size_
 
 	for (i = 0; i < a->buckets && !err; i++) {
 		for (node = a->by_id[i]; node; node = node->id_next) {
-			if (node->parent != l->dir || !in_memory(node) || node->id <= after)
+			if (node->parent != l->dir || !adopt_in_memory(node) || node->id <= after)
 				continue;
 			more = realloc(found, (n + 1) * sizeof(struct adopt_node *));
 			if (!more) {
@@ -503,13 +498,11 @@ static int ad_list(struct pfs_store *s, uint64_t dir, uint64_t cursor, size_t li
 
 /* ---- attributes ----------------------------------------------------------------------------- */
 
-#define PREFIX "user.persistfs."
-
-static bool own_name(struct pfs_bytes *name)
+bool adopt_own_name(struct pfs_bytes *name)
 {
-	size_t n = strlen(PREFIX);
+	size_t n = strlen(ADOPT_XATTR_PREFIX);
 
-	if (name->len <= n || memcmp(name->p, PREFIX, n) != 0)
+	if (name->len <= n || memcmp(name->p, ADOPT_XATTR_PREFIX, n) != 0)
 		return false;
 	name->p += n;
 	name->len -= n;
@@ -553,11 +546,11 @@ static void list_kept(const struct adopt_node *node, struct pfs_buf *out)
 	size_t at = 0;
 
 	while (adopt_kept_xattr(node, &at, &name, &value)) {
-		pfs_buf_str(out, PREFIX);
+		pfs_buf_str(out, ADOPT_XATTR_PREFIX);
 		pfs_buf_add(out, name.p, name.len + 1);
 	}
 	if (node->expires)
-		pfs_buf_add(out, PREFIX "expires", sizeof(PREFIX "expires"));
+		pfs_buf_add(out, ADOPT_XATTR_PREFIX "expires", sizeof(ADOPT_XATTR_PREFIX "expires"));
 }
 
 static ssize_t ad_xattr_get(struct pfs_store *s, uint64_t id, struct pfs_bytes name, void *buf,
@@ -569,7 +562,7 @@ static ssize_t ad_xattr_get(struct pfs_store *s, uint64_t id, struct pfs_bytes n
 	ssize_t n;
 	bool done;
 
-	if (!own_name(&name))
+	if (!adopt_own_name(&name))
 		return -ENODATA;
 	node = enter(a, id, NULL, &done);
 	if (!node)
@@ -602,7 +595,7 @@ static int list_names(struct adopt *a, const struct pfs_buf *path, struct pfs_bu
 
 	err = a->view->ops->xattr_list(a->view, (struct pfs_bytes){path->data, path->len}, &names);
 	for (p = names.data; !err && p && p < names.data + names.len; p += strlen(p) + 1) {
-		pfs_buf_str(out, PREFIX);
+		pfs_buf_str(out, ADOPT_XATTR_PREFIX);
 		pfs_buf_add(out, p, strlen(p) + 1);
 	}
 	if (names.failed || out->failed)
@@ -708,7 +701,7 @@ static size_t tell_entries(struct adopt *a, const struct adopt_node *dir, struct
 
 	for (i = 0; i < a->buckets && n < max; i++) {
 		for (node = a->by_id[i]; node && n < max; node = node->id_next) {
-			if (node->parent != dir || in_memory(node))
+			if (node->parent != dir || adopt_in_memory(node))
 				continue;
 			node->changed = a->changes;
 			events[n++] = (struct pfs_event){.type = PFS_EVENT_CONTENT, .id = node->id};

@@ -103,6 +103,16 @@ static inline struct adopt *adopt_of(struct pfs_backend *b)
 	return pfs_container_of(b, struct adopt, base);
 }
 
+static inline bool adopt_in_memory(const struct adopt_node *node)
+{
+	return node->state != ADOPT_KEY;
+}
+
+/* What the view's own attributes are called outside. */
+#define ADOPT_XATTR_PREFIX "user.persistfs."
+/* Is it one of those? Then *name is what the view calls it. */
+bool adopt_own_name(struct pfs_bytes *name);
+
 /* ---- node.c: all with adopt->lock held ------------------------------------------------------ */
 
 int adopt_nodes_init(struct adopt *a);

@@ -13,11 +13,6 @@ static struct pfs_bytes bytes_of(const struct pfs_buf *b)
 	return (struct pfs_bytes){b->data ? b->data : "", b->len};
 }
 
-static bool in_memory(const struct adopt_node *node)
-{
-	return node->state != ADOPT_KEY;
-}
-
 /* Pinned, or NULL. */
 static struct adopt_node *get(struct adopt *a, uint64_t id)
 {
@@ -58,7 +53,7 @@ static int get_dir(struct adopt *a, uint64_t id, struct adopt_node **out)
 
 	if (!dir)
 		return -ENOENT;
-	if (!S_ISDIR(dir->mode) || in_memory(dir)) {
+	if (!S_ISDIR(dir->mode) || adopt_in_memory(dir)) {
 		put(a, dir);
 		return -ENOTDIR;
 	}
@@ -115,7 +110,7 @@ static int carry(struct adopt *a, struct adopt_node *node, const struct pfs_buf 
 	int err = 0;
 
 	pthread_mutex_lock(&a->lock);
-	if (in_memory(node)) {
+	if (adopt_in_memory(node)) {
 		copy.expires = node->expires;
 		pfs_buf_add(&copy.xattrs, node->xattrs.data, node->xattrs.len);
 	}
@@ -486,7 +481,7 @@ static int write_memory(struct adopt *a, struct pfs_batch *batch, struct adopt_n
 
 	pthread_mutex_lock(&a->lock);
 	place_appends(batch, node->text.len);
-	err = in_memory(node) ? fold_edit(f, bytes_of(&node->text), &out) : NODE_AGAIN;
+	err = adopt_in_memory(node) ? fold_edit(f, bytes_of(&node->text), &out) : NODE_AGAIN;
 	if (!err)
 		err = check_room(a, out.len);
 	if (!err) {
@@ -596,7 +591,7 @@ static int make_memory(struct adopt *a, struct adopt_node *dir, const struct pfs
 	there = adopt_child(a, dir, m->name);
 	if (there && there->hidden)
 		unhide(a, there);
-	else if (there && in_memory(there))
+	else if (there && adopt_in_memory(there))
 		err = -EEXIST;
 	if (!err)
 		err = check_room(a, text->len);
@@ -625,7 +620,7 @@ static int name_state(struct adopt *a, struct adopt_node *dir, struct pfs_bytes 
 	pthread_mutex_lock(&a->lock);
 	there = adopt_child(a, dir, name);
 	*hidden = there && there->hidden;
-	if (there && in_memory(there))
+	if (there && adopt_in_memory(there))
 		err = -EEXIST;
 	pthread_mutex_unlock(&a->lock);
 	return err;
@@ -827,7 +822,7 @@ static int commit_setattr(struct adopt *a, struct pfs_mutation *m)
 	if (!node)
 		return -ENOENT;
 	pthread_mutex_lock(&a->lock);
-	memory = in_memory(node);
+	memory = adopt_in_memory(node);
 	if (memory && (m->set.mask & PFS_SET_EXPIRES) && !a->view->ops->set_expires) {
 		err = -EOPNOTSUPP;
 	} else if (memory) {
@@ -901,7 +896,6 @@ static int keep_xattr(struct adopt *a, struct adopt_node *node, struct pfs_bytes
 
 static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 {
-	static const char prefix[] = "user.persistfs.";
 	struct pfs_bytes name = m->name, value = {NULL, 0};
 	struct adopt_node *node = get(a, m->id);
 	struct pfs_view_attr told = {0};
@@ -910,20 +904,16 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 
 	if (!node)
 		return -ENOENT;
-	if (!a->view->ops->xattr_set ||
-	    node->state == ADOPT_GONE || name.len < sizeof(prefix) ||
-	    memcmp(name.p, prefix, sizeof(prefix) - 1) != 0) {
+	if (!a->view->ops->xattr_set || node->state == ADOPT_GONE || !adopt_own_name(&name)) {
 		err = -EOPNOTSUPP;
 		goto out;
 	}
-	name.p += sizeof(prefix) - 1;
-	name.len -= sizeof(prefix) - 1;
 	if (m->op == PFS_OP_SETXATTR)
 		value = m->nsegs ? (struct pfs_bytes){m->segs[0].p, m->segs[0].len}
 				 : PFS_BYTES("");
 	if (m->op == PFS_OP_SETXATTR && !value.p)
 		value.p = "";
-	if (in_memory(node)) {
+	if (adopt_in_memory(node)) {
 		err = keep_xattr(a, node, name, value, &m->attr);
 		goto out;
 	}
@@ -996,7 +986,7 @@ static int commit_remove(struct adopt *a, struct pfs_mutation *m)
 	pthread_mutex_lock(&a->lock);
 	node = adopt_child(a, dir, m->name);
 	if (node) {
-		memory = in_memory(node);
+		memory = adopt_in_memory(node);
 		hidden = node->hidden;
 		over = memory && node->over;
 		adopt_pin(node);
@@ -1045,7 +1035,7 @@ static int moved(struct renaming *r, const struct pfs_view_attr *told)
 	int err;
 
 	pthread_mutex_lock(&a->lock);
-	if (r->written && in_memory(r->node) && r->node->content_version != r->written) {
+	if (r->written && adopt_in_memory(r->node) && r->node->content_version != r->written) {
 		pthread_mutex_unlock(&a->lock);
 		return NODE_AGAIN;
 	}
@@ -1201,7 +1191,7 @@ static int rename_memory(struct renaming *r)
 		return scratch_to_key(r);
 	pthread_mutex_lock(&r->a->lock);
 	there = adopt_child(r->a, r->dir2, r->m->name2);
-	if (there && in_memory(there) && there != r->node && !r->replace)
+	if (there && adopt_in_memory(there) && there != r->node && !r->replace)
 		err = -EEXIST;
 	else if (r->node->state == ADOPT_NEW)
 		r->node->over = err > 0;
@@ -1215,7 +1205,7 @@ static int rename_one(struct renaming *r)
 	struct pfs_attr attr;
 	int err = 0;
 
-	if (r->node && in_memory(r->node))
+	if (r->node && adopt_in_memory(r->node))
 		return rename_memory(r);
 	if (!r->node) {
 		err = r->a->view->ops->stat(r->a->view, bytes_of(&r->from), &told);
@@ -1295,7 +1285,7 @@ static int check_version(struct adopt *a, const struct pfs_batch *batch)
 	node = get(a, m->id);
 	if (!node)
 		return -ENOENT;
-	if (!in_memory(node))
+	if (!adopt_in_memory(node))
 		err = adopt_ask(a, node, &attr);
 	else
 		attr.version = node->version;
