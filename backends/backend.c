@@ -86,7 +86,8 @@ int pfs_backend_init(struct pfs_backend *b, const struct pfs_engine *engine,
 		     const struct pfs_backend_ops *ops, const char *name,
 		     const struct pfs_option_set *set)
 {
-	*b = (struct pfs_backend){.engine = engine, .ops = ops, .set = set, .own = true, .epoch = 1};
+	*b = (struct pfs_backend){.engine = engine, .ops = ops, .set = set, .own = true, .epoch = 1,
+				 .make = true};
 	b->pushing = engine->capabilities & PFS_CAP_PUSH;
 	b->name = strdup(name);
 	b->stats = calloc(PFS_CALL_COUNT_, sizeof(*b->stats));
@@ -391,6 +392,8 @@ static int check_mutation(const struct pfs_mutation *m)
 int pfs_backend_new(const char *name, const struct pfs_engine *engine,
 		    const struct pfs_option_set *set, struct pfs_backend **out, struct pfs_msg *msg)
 {
+	int err;
+
 	if (engine->spec_version != PFS_SPEC_VERSION) {
 		pfs_msg_set(
 			msg,
@@ -398,7 +401,10 @@ int pfs_backend_new(const char *name, const struct pfs_engine *engine,
 			engine->name, engine->spec_version, (unsigned)PFS_SPEC_VERSION);
 		return -EOPNOTSUPP;
 	}
-	return engine->create(name, set, out, msg);
+	err = engine->create(name, set, out, msg);
+	if (!err && set && pfs_option_find(set->table, "create_on_write"))
+		(*out)->make = !pfs_option_get(set, "create_on_write")->num;
+	return err;
 }
 
 void pfs_backend_watch(struct pfs_backend *b, pfs_watch_fn fn, void *arg)
@@ -410,20 +416,37 @@ void pfs_backend_watch(struct pfs_backend *b, pfs_watch_fn fn, void *arg)
 	pthread_mutex_unlock(&b->watch_lock);
 }
 
-int pfs_backend_start(struct pfs_backend *b, struct pfs_msg *msg)
+static int start(struct pfs_backend *b, bool make, struct pfs_msg *msg)
 {
+	bool before;
 	int err = 0;
 
 	if (__atomic_load_n(&b->started, __ATOMIC_ACQUIRE))
 		return 0;
 	pthread_mutex_lock(&b->start_lock);
 	if (!b->started) {
+		before = b->make;
+		b->make |= make;
 		err = b->ops->start ? b->ops->start(b, msg) : 0;
+		/* What was there once may have to be made again, after others have removed it. */
+		b->make = err ? before : true;
+		if (!make || !err)
+			__atomic_store_n(&b->unmade, err == -ENODATA, __ATOMIC_RELAXED);
 		if (!err)
 			__atomic_store_n(&b->started, true, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&b->start_lock);
 	return err;
+}
+
+int pfs_backend_start(struct pfs_backend *b, struct pfs_msg *msg)
+{
+	return start(b, false, msg);
+}
+
+int pfs_backend_make(struct pfs_backend *b, struct pfs_msg *msg)
+{
+	return start(b, true, msg);
 }
 
 void pfs_backend_free(struct pfs_backend *b)
@@ -492,7 +515,10 @@ int pfs_backend_statfs(struct pfs_backend *b, struct pfs_statfs *out)
 void pfs_backend_health(struct pfs_backend *b, struct pfs_health *out)
 {
 	*out = (struct pfs_health){.ok = true};
-	if (b->ops->health)
+	if (__atomic_load_n(&b->unmade, __ATOMIC_RELAXED))
+		pfs_msg_set(&out->note, "nothing is kept here yet: what is needed is made with the "
+					"first write");
+	else if (b->ops->health)
 		b->ops->health(b, out);
 	else if (!(b->engine->capabilities & PFS_CAP_DURABLE_SYNC))
 		pfs_msg_set(&out->durable, "the %s engine cannot promise it", b->engine->name);

@@ -425,6 +425,11 @@ struct pfs_engine {
 	 */
 	const char *schemes;
 	/*
+	 * Whether others have data in the file at `path`. Reads, and nothing else; false also where that
+	 * cannot be told. NULL: an engine that has no `path`.
+	 */
+	bool (*others)(const char *path);
+	/*
 	 * Append what two sets of options have in common when they lead to the same data, as well as
 	 * that can be known without I/O: no credentials. Nothing appended: it cannot be known. NULL: as
 	 * said for `path` above.
@@ -497,6 +502,12 @@ struct pfs_backend {
 	void *watch_arg;
 	bool started;		    /* atomic */
 	pthread_mutex_t start_lock; /* pfs_backend_start() */
+	/*
+	 * Start makes the own layout where there is none. Cleared by the option create_on_write: then
+	 * start says -ENODATA where there is none, and has changed nothing.
+	 */
+	bool make;
+	bool unmade; /* atomic: the last start said so */
 	bool pushing;		    /* atomic: see pfs_backend_pushing() */
 	bool readonly; /* of a view, by start: what it shows cannot be written; health says why */
 	struct pfs_call_stats *stats; /* PFS_CALL_COUNT_ of them, updated atomically */
@@ -544,9 +555,14 @@ void pfs_backend_watch(struct pfs_backend *b, pfs_watch_fn fn, void *arg);
 /*
  * Connect, check or create the layout, register the session, start the backend's own threads.
  * Must come after the process has forked for the last time. -errno with msg; may be called again
- * after a failure; on a started backend does nothing.
+ * after a failure; on a started backend does nothing. -ENODATA: see pfs_backend_make().
  */
 int pfs_backend_start(struct pfs_backend *b, struct pfs_msg *msg);
+/*
+ * As pfs_backend_start, where that has said -ENODATA: there is no layout, and create_on_write keeps the
+ * start from making one. Now it is made.
+ */
+int pfs_backend_make(struct pfs_backend *b, struct pfs_msg *msg);
 /*
  * End the session (its held and staged objects go), stop threads, close. All stores must have been
  * freed. NULL: no-op.

@@ -32,6 +32,10 @@ const struct pfs_option pfs_backend_common_options[] = {
 	 .def = "eager",
 	 .help = "eager: the mount fails if the engine cannot be reached; lazy: it comes when it "
 		 "can"},
+	{.name = "create_on_write",
+	 .type = PFS_OPT_BOOL,
+	 .def = "no",
+	 .help = "what persistfs needs is made with the first write, and not at start"},
 	{.name = "pool_size",
 	 .type = PFS_OPT_INT,
 	 .def = "4",

@@ -424,10 +424,9 @@ int pfs_fs_setattr(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node
 	int err = 0;
 
 	(void)file;
-	if (!pfs_node_is_object(node))
-		return -EPERM;
-	if (!pfs_node_writable(node))
-		return -EROFS;
+	err = pfs_node_prepare(node);
+	if (err)
+		return err;
 	if (mask & PFS_FS_SET_SIZE) {
 		if (st->st_size < 0)
 			return -EINVAL;
@@ -476,6 +475,8 @@ int pfs_fs_statfs(struct pfs_fs *fs, struct pfs_node *node, struct statvfs *out)
 			err = pfs_store_usage(atomic_load(&node->vol->store), &usage);
 		if (err == -EOPNOTSUPP) /* others' data is not counted */
 			err = 0;
+		if (err == -ENODATA) /* nothing has been made yet */
+			return 0;
 	}
 	if (!err && backend)
 		err = pfs_backend_statfs(backend, &space);

@@ -182,7 +182,7 @@ static void render_store_health(struct pfs_fs *fs, const void *about, struct pfs
 
 	(void)fs;
 	pthread_mutex_lock(&vol->open_lock);
-	if (!atomic_load(&vol->store) && vol->open_error) {
+	if (!atomic_load(&vol->store) && vol->open_error && vol->open_error != -ENODATA) {
 		pfs_buf_printf(out, "unhealthy: %s\n",
 			       vol->open_msg.text[0] ? vol->open_msg.text
 						     : strerror(-vol->open_error));
@@ -207,7 +207,7 @@ static void render_usage(struct pfs_fs *fs, const void *about, struct pfs_buf *o
 		err = pfs_queue_settle(vol);
 	if (!err)
 		err = pfs_store_usage(atomic_load(&vol->store), &usage);
-	if (err)
+	if (err && err != -ENODATA) /* that is: nothing has been made yet */
 		pfs_buf_printf(out, "error: %s\n", strerror(-err));
 	else
 		pfs_buf_printf(out, "objects: %llu\nbytes: %llu\n",

@@ -32,7 +32,7 @@ int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **ou
 
 	if (pfs_node_is_object(node)) {
 		err = pfs_node_id(node, &id);
-		if (err)
+		if (err && err != -ENODATA) /* nothing has been made yet: it is empty */
 			return err;
 	}
 	dir = calloc(1, sizeof(*dir));
@@ -50,7 +50,7 @@ int pfs_fs_opendir(struct pfs_fs *fs, struct pfs_node *node, struct pfs_dir **ou
 	 * The kernel may go on with a listing where it has lost a part of an earlier one. Others' data has
 	 * its ids in memory, and the entry that was there may be forgotten by now.
 	 */
-	if (pfs_node_is_object(node) && pfs_vol_pushes(node->vol) &&
+	if (id && pfs_vol_pushes(node->vol) &&
 	    !node->vol->config->backend->host)
 		hints->cache_dir = hints->keep_cache = true;
 	*out = dir;
@@ -164,7 +164,7 @@ static int list_set(struct pfs_fs *fs, struct pfs_dir *dir, off_t off, pfs_fill_
 	if (!err)
 		err = pfs_backend_namespaces(backend, &list);
 	if (err)
-		return err;
+		return err == -ENODATA ? 0 : err;
 	for (i = 0; i < list.n; i++) {
 		off_t next = (off_t)list.items[i].id + OFF_DOTDOT;
 
@@ -210,8 +210,8 @@ static int page_fetch(struct pfs_fs *fs, struct pfs_dir *dir, uint64_t cursor)
 	if (!err)
 		err = pfs_store_list(atomic_load(&dir->node->vol->store), id, cursor, PAGE_ENTRIES,
 				     &page);
-	/* A directory that was removed while it is open has nothing in it. */
-	if (err == -ENOENT) {
+	/* A directory that was removed while it is open has nothing in it, nor has one not made yet. */
+	if (err == -ENOENT || err == -ENODATA) {
 		page = pfs_list_new(0);
 		if (!page)
 			return -ENOMEM;
@@ -319,6 +319,8 @@ int pfs_fs_fsyncdir(struct pfs_fs *fs, struct pfs_node *node)
 
 	(void)fs;
 	if (!pfs_node_is_object(node))
+		return 0;
+	if (pfs_vol_unmade(node->vol))
 		return 0;
 	err = pfs_queue_settle(node->vol);
 	return err ? err : pfs_backend_sync(node->vol->config->backend);

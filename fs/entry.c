@@ -25,13 +25,13 @@ bool pfs_node_writable(const struct pfs_node *node)
 	return !node->vol->config->read_only && !node->vol->config->backend->readonly;
 }
 
-int pfs_dir_check(struct pfs_node *dir)
+int pfs_node_prepare(struct pfs_node *node)
 {
-	if (!pfs_node_is_object(dir))
+	if (!pfs_node_is_object(node))
 		return -EPERM;
-	if (!pfs_node_writable(dir))
+	if (!pfs_node_writable(node))
 		return -EROFS;
-	return pfs_vol_open(dir->vol, NULL);
+	return pfs_vol_make(node->vol);
 }
 
 /*
@@ -118,7 +118,8 @@ static int set_vol(struct pfs_set_store *set, struct pfs_bytes name, bool create
 	err = *out && create ? -EEXIST : 0;
 	if (*out || err)
 		goto out;
-	err = pfs_backend_start(set->config->backend, NULL);
+	err = create ? pfs_backend_make(set->config->backend, NULL)
+		     : pfs_backend_start(set->config->backend, NULL);
 	if (err)
 		goto out;
 	if (create) {
@@ -240,6 +241,9 @@ int pfs_fs_lookup(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_bytes n
 		err = pfs_control_lookup(fs, parent, name, &node);
 	else
 		err = fixed_lookup(fs, parent, name, &node);
+	/* Nothing has been made here yet; others may do so at any time. */
+	if (err == -ENODATA)
+		return -ENOENT;
 	if (err == -ENOENT && pfs_node_is_object(parent)) {
 		*out = (struct pfs_entry){.seen = stamp.seen};
 		out->entry_timeout = pfs_vol_negative_timeout(parent->vol, parent, name);
@@ -365,7 +369,7 @@ static int make_object(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_
 	uint64_t dir;
 	int err;
 
-	err = pfs_dir_check(parent);
+	err = pfs_node_prepare(parent);
 	if (!err)
 		err = pfs_entry_name_check(name);
 	if (!err)
@@ -468,7 +472,7 @@ int pfs_fs_link(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node *paren
 	struct pfs_stamp stamp;
 	int err;
 
-	err = pfs_dir_check(parent);
+	err = pfs_node_prepare(parent);
 	if (err)
 		return err;
 	if (!pfs_node_is_object(node) || node->vol != parent->vol)
@@ -595,7 +599,7 @@ int pfs_fs_unlink(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_bytes n
 {
 	int err;
 
-	err = pfs_dir_check(parent);
+	err = pfs_node_prepare(parent);
 	if (!err)
 		err = pfs_entry_name_check(name);
 	if (err)
@@ -613,7 +617,7 @@ int pfs_fs_rmdir(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_bytes na
 			return -EROFS;
 		return set_remove(parent->vdir->set, name);
 	}
-	err = pfs_dir_check(parent);
+	err = pfs_node_prepare(parent);
 	if (!err)
 		err = pfs_entry_name_check(name);
 	return err ? err : remove_through(fs, parent, name, PFS_F_DIR);
@@ -753,9 +757,9 @@ int pfs_fs_rename(struct pfs_fs *fs, struct pfs_node *parent, struct pfs_bytes n
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
-	err = pfs_dir_check(parent);
+	err = pfs_node_prepare(parent);
 	if (!err)
-		err = pfs_dir_check(parent2);
+		err = pfs_node_prepare(parent2);
 	if (!err && parent->vol != parent2->vol)
 		err = -EXDEV;
 	if (!err)

@@ -340,7 +340,7 @@ int pfs_fs_create(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node 
 	uint64_t dir;
 	int err;
 
-	err = pfs_dir_check(parent);
+	err = pfs_node_prepare(parent);
 	if (!err)
 		err = pfs_entry_name_check(name);
 	if (!err)

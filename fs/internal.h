@@ -401,7 +401,11 @@ struct pfs_vol **pfs_vols_snapshot(struct pfs_fs *fs, size_t *n);
 /* vol.c */
 struct pfs_vol *pfs_vol_new(struct pfs_fs *fs, const struct pfs_store_config *config,
 			    const char *name, const char *ns);
+/* -ENODATA: nothing is there, and nothing is made before the first write (pfs_vol_make). */
 int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg);
+int pfs_vol_make(struct pfs_vol *vol);
+/* Has nothing been made yet? Asks the engine, at most once a second. */
+bool pfs_vol_unmade(struct pfs_vol *vol);
 bool pfs_vol_pushes(const struct pfs_vol *vol);
 bool pfs_vol_offers(const struct pfs_vol *vol, uint32_t capability);
 /* Is this mount the only one there is, and would it hear of another? Does no I/O. */
@@ -583,8 +587,11 @@ int pfs_control_child(struct pfs_fs *fs, const struct pfs_node *node, uint64_t i
 
 /* entry.c */
 bool pfs_node_writable(const struct pfs_node *node);
-/* Refuse changes: virtual directories -EPERM, read-only stores -EROFS; open the store. */
-int pfs_dir_check(struct pfs_node *dir);
+/*
+ * Before a change of it or in it: virtual directories -EPERM, read-only stores -EROFS; opens the store,
+ * and makes what was to be made with the first write.
+ */
+int pfs_node_prepare(struct pfs_node *node);
 /* The attributes of something new in `parent`, as mode and ctx have it. */
 int pfs_new_attr(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *parent, mode_t mode,
 		 struct pfs_attr *out);

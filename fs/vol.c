@@ -114,8 +114,9 @@ void pfs_vol_free(struct pfs_vol *vol)
 	free(vol);
 }
 
-int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg)
+static int vol_open(struct pfs_vol *vol, bool make, struct pfs_msg *msg)
 {
+	struct pfs_backend *backend = vol->config->backend;
 	struct pfs_store *store = NULL;
 	bool tried = false, started;
 	int err = 0;
@@ -126,18 +127,22 @@ int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg)
 	if (atomic_load(&vol->store))
 		goto out;
 	err = vol->open_error;
-	if (err && pfs_monotonic_ns() - vol->open_failed_at < REOPEN_DELAY)
+	make &= !err || err == -ENODATA;
+	if (err && !make && pfs_monotonic_ns() - vol->open_failed_at < REOPEN_DELAY)
 		goto out;
 	tried = true;
 	pfs_msg_clear(&vol->open_msg);
-	started = vol->config->backend->started;
-	err = pfs_backend_start(vol->config->backend, &vol->open_msg);
+	started = backend->started;
+	err = make ? pfs_backend_make(backend, &vol->open_msg)
+		   : pfs_backend_start(backend, &vol->open_msg);
+	if (make && err == -EINVAL)
+		err = -EROFS; /* not the caller's argument: a place that takes nothing */
 	if (!err && !started)
-		pfs_backend_started(vol->config->backend);
+		pfs_backend_started(backend);
 	if (!err)
-		err = pfs_backend_open(vol->config->backend, vol->ns, vol->create, &store,
-				       &vol->open_msg);
-	vol->open_error = err;
+		err = pfs_backend_open(backend, vol->ns, vol->create, &store, &vol->open_msg);
+	/* What could not be made is as it was: nothing is there. */
+	vol->open_error = make && err && !backend->started ? -ENODATA : err;
 	vol->open_failed_at = pfs_monotonic_ns();
 	if (!err)
 		atomic_store(&vol->store, store);
@@ -145,9 +150,24 @@ out:
 	if (err && msg)
 		*msg = vol->open_msg;
 	pthread_mutex_unlock(&vol->open_lock);
-	if (err && tried)
+	if (err && err != -ENODATA && tried)
 		pfs_vol_note_failure(vol, err, vol->root, PFS_BYTES(""), vol->open_msg.text);
 	return err;
+}
+
+int pfs_vol_open(struct pfs_vol *vol, struct pfs_msg *msg)
+{
+	return vol_open(vol, false, msg);
+}
+
+int pfs_vol_make(struct pfs_vol *vol)
+{
+	return vol_open(vol, true, NULL);
+}
+
+bool pfs_vol_unmade(struct pfs_vol *vol)
+{
+	return !atomic_load(&vol->store) && pfs_vol_open(vol, NULL) == -ENODATA;
 }
 
 bool pfs_vol_pushes(const struct pfs_vol *vol)

@@ -178,8 +178,9 @@ static int set_expiry(struct pfs_fs *fs, struct pfs_node *node, int64_t expires,
 	struct pfs_attr attr;
 	int err;
 
-	if (!pfs_node_writable(node))
-		return -EROFS;
+	err = pfs_node_prepare(node);
+	if (err)
+		return err;
 	if (!offers_expiry(node))
 		return -EOPNOTSUPP;
 	err = pfs_node_attr(fs, node, &attr);
@@ -287,7 +288,7 @@ int pfs_fs_listxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_buf *o
 	err = pfs_node_id(node, &id);
 	if (!err)
 		err = pfs_store_xattr_list(atomic_load(&node->vol->store), id, out);
-	if (err == -EOPNOTSUPP)
+	if (err == -EOPNOTSUPP || err == -ENODATA)
 		return 0;
 	if (err == -ENOENT)
 		return node->pins ? 0 : -ESTALE;
@@ -296,8 +297,10 @@ int pfs_fs_listxattr(struct pfs_fs *fs, struct pfs_node *node, struct pfs_buf *o
 
 static int change(struct pfs_fs *fs, struct pfs_node *node, struct pfs_mutation *m)
 {
-	if (!pfs_node_writable(node))
-		return -EROFS;
+	int err = pfs_node_prepare(node);
+
+	if (err)
+		return err;
 	if (has_prefix(m->name, PFS_XATTR_PREFIX) && !pfs_vol_offers(node->vol, PFS_CAP_TOLD_XATTRS))
 		return -EPERM;
 	return commit_change(fs, node, m);

@@ -161,6 +161,8 @@ static int word_take(struct pfs_fuse_options *o, const char *text, size_t len, s
 	case WORD_THREADS:
 		return word_threads(o, text, len, msg);
 	case WORD_PASS:
+		if (len == 2 && (!memcmp(text, "rw", 2) || !memcmp(text, "ro", 2)))
+			o->rw = text[1] == 'w';
 		break;
 	}
 	if (o->pass.len)
@@ -281,6 +283,7 @@ int pfs_mount_args_parse(struct pfs_mount_args *out, int argc, char **argv, stru
 	}
 	for (; optind < argc && n < PFS_ARRAY_SIZE(operands); optind++)
 		operands[n++] = argv[optind];
+	out->write_others = out->options.rw && strcmp(argv[0], "mount") == 0;
 	return mount_operands(out, operands, n, msg);
 }
 
@@ -351,8 +354,8 @@ static const char help_main[] =
 	"  persistfs backends list|show TYPE [--json]\n"
 	"  persistfs --version | --help | VERB --help\n"
 	"\n"
-	"SOURCE is sqlite:PATH, postgres://... or redis://... (one store, shown as data/) or a\n"
-	"configuration file (persistfs.ini).\n"
+	"SOURCE is sqlite:PATH, postgres://... or redis://... (data/, a store, and tables/ or keys/:\n"
+	"what others keep there) or a configuration file (persistfs.ini).\n"
 	"Without one: -c FILE, $PERSISTFS_CONFIG, $XDG_CONFIG_HOME/persistfs/persistfs.ini,\n"
 	"/etc/persistfs.ini, else a built-in default.\n"
 	"\n"
@@ -371,6 +374,7 @@ static const char help_mount[] =
 	"nosuid,\n"
 	"            sync, dirsync, noatime, fsname=TEXT, context=..., max_threads=N (default "
 	"10);\n"
+	"            rw with a URL: tables/ or keys/ can be written to, too;\n"
 	"            words for mount(8) and fstab (noauto, nofail, x-...) are accepted\n"
 	"\n"
 	"Exit status: 0 mounted, 1 failed, 2 wrong usage, 69 a backend could not be reached,\n"

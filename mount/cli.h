@@ -22,6 +22,7 @@ enum pfs_exit {
 struct pfs_fuse_options {
 	struct pfs_buf pass; /* for libfuse, comma-separated as given; no data: none */
 	unsigned max_threads;
+	bool rw; /* the last of ro and rw was rw */
 };
 
 /*
@@ -41,11 +42,16 @@ struct pfs_mount_args {
 	const char *mountpoint; /* never NULL after a successful parse, unless help */
 	bool foreground;
 	bool help;
+	/*
+	 * -o rw, said by a person: where a URL shows others' data, it can be written to. mount(8) says rw
+	 * whatever stands in fstab, and calls without the verb.
+	 */
+	bool write_others;
 	struct pfs_fuse_options options;
 };
 
 /*
- * argv[0] is skipped; options may stand anywhere. Returns 0, -EINVAL (usage; msg tells),
+ * argv[0] is the verb, or the program where there was none; options may stand anywhere. Returns 0, -EINVAL (usage; msg tells),
  * -EPROTO (an -o word that cannot be; msg tells) or -ENOMEM. out: released by the caller in any
  * case with pfs_mount_args_release().
  */

@@ -111,27 +111,74 @@ static int load_file(struct cfg *cfg, const char *file)
 
 /* ---- without a file -------------------------------------------------------------------------- */
 
-/* One backend with one store, `data`. `name`: what was asked for, for people; no secrets in it. */
+static int add_backend(struct cfg *cfg, const char *title, const char *type, const char *key,
+		       const char *value, bool create_on_write)
+{
+	struct pfs_ini_section *s = pfs_ini_add_section(&cfg->ini, title, 0);
+
+	if (!s || pfs_ini_add_key(s, "type", type, 0, true) ||
+	    pfs_ini_add_key(s, key, value, 0, true) ||
+	    (create_on_write && pfs_ini_add_key(s, "create_on_write", "yes", 0, true)))
+		return -ENOMEM;
+	return 0;
+}
+
+/*
+ * What others keep there, as the engine can show it without being told more; from a backend of its own,
+ * which is there whether the own layout is or not.
+ */
+static int add_views(struct cfg *cfg, const struct pfs_engine *engine, const char *key,
+		     const char *value)
+{
+	static const struct {
+		unsigned layout;
+		const char *title, *key, *word;
+	} views[] = {
+		{PFS_LAYOUT_NATIVE, "store:keys", "layout", "native"},
+		{PFS_LAYOUT_TABLES, "store:tables", "kind", "sql"},
+	};
+	struct pfs_ini_section *s;
+	size_t i;
+	int err;
+
+	err = add_backend(cfg, "backend:others", engine->name, key, value, false);
+	for (i = 0; i < PFS_ARRAY_SIZE(views) && !err; i++) {
+		if (!(engine->layouts & views[i].layout))
+			continue;
+		s = pfs_ini_add_section(&cfg->ini, views[i].title, 0);
+		if (!s || pfs_ini_add_key(s, "backend", "others", 0, true) ||
+		    pfs_ini_add_key(s, views[i].key, views[i].word, 0, true) ||
+		    (cfg->write_others && pfs_ini_add_key(s, "read_only", "no", 0, true)))
+			err = -ENOMEM;
+	}
+	return err;
+}
+
+/*
+ * One backend with a store `data`; where `others` may have data there, that beside it. `name`: what was
+ * asked for, for people; no secrets in it.
+ */
 static int load_single(struct cfg *cfg, const char *name, const char *type, const char *key,
-		       const char *value)
+		       const char *value, const struct pfs_engine *others)
 {
 	struct pfs_ini_section *s;
-	int err = 0;
+	int err;
 
 	cfg->pub.source = strdup(name);
 	cfg->faults->file = strdup(name);
 	cfg->dir = realpath(".", NULL);
 	if (!cfg->pub.source || !cfg->faults->file)
 		return -ENOMEM;
-	s = pfs_ini_add_section(&cfg->ini, "backend:local", 0);
-	if (!s || pfs_ini_add_key(s, "type", type, 0, true) ||
-	    pfs_ini_add_key(s, key, value, 0, true))
-		err = -ENOMEM;
+	if (others && !(others->layouts & (PFS_LAYOUT_NATIVE | PFS_LAYOUT_TABLES)))
+		others = NULL;
+	err = add_backend(cfg, "backend:local", type, key, value, others);
 	s = err ? NULL : pfs_ini_add_section(&cfg->ini, "store:data", 0);
 	if (!s || pfs_ini_add_key(s, "backend", "local", 0, true) ||
 	    pfs_ini_add_key(s, "namespace", "data", 0, true))
 		return -ENOMEM;
-	return pfs_config_check(cfg);
+	if (others)
+		err = add_views(cfg, others, key, value);
+	return err ? err : pfs_config_check(cfg);
 }
 
 /* $NAME if it is an absolute path (the XDG specification has others ignored), else ~/rest. */
@@ -164,7 +211,7 @@ static int load_builtin(struct cfg *cfg)
 	if (!err && asprintf(&path, "%s/persistfs/store.db", dir) < 0)
 		err = -ENOMEM;
 	if (!err)
-		err = load_single(cfg, BUILTIN_NAME, "sqlite", "path", path);
+		err = load_single(cfg, BUILTIN_NAME, "sqlite", "path", path, NULL);
 	free(path);
 	free(dir);
 	return err;
@@ -247,7 +294,8 @@ static int load_path(struct cfg *cfg, const struct pfs_engine *engine, const cha
 	if (err == -EINVAL)
 		pfs_faults_add(cfg->faults, "%s: %s", source, msg.text);
 	if (!err)
-		err = load_single(cfg, source, engine->name, "path", path);
+		err = load_single(cfg, source, engine->name, "path", path,
+				  engine->others && engine->others(path) ? engine : NULL);
 	free(path);
 	free(dir);
 	return err;
@@ -260,7 +308,7 @@ static int load_url(struct cfg *cfg, const struct pfs_engine *engine, const char
 
 	pfs_redact_urls(&shown, source);
 	if (!shown.failed)
-		err = load_single(cfg, shown.data, engine->name, "url", source);
+		err = load_single(cfg, shown.data, engine->name, "url", source, engine);
 	pfs_buf_release(&shown);
 	return err;
 }
@@ -506,6 +554,7 @@ int pfs_config_load(const struct pfs_config_source *src, struct pfs_config **out
 	if (!cfg)
 		return -ENOMEM;
 	cfg->engines = src->engines ? src->engines : pfs_engines();
+	cfg->write_others = src->write_others;
 	cfg->faults = faults;
 	if (src->file)
 		err = load_file(cfg, src->file);

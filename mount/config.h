@@ -27,7 +27,12 @@ struct pfs_config {
 /* Where a configuration comes from. At most one of file and source is given. */
 struct pfs_config_source {
 	const char *file;   /* -c FILE or a SOURCE that names an ini */
-	const char *source; /* "sqlite:PATH": one store `data`; without a scheme: as file */
+	/*
+	 * "sqlite:PATH", "redis://...": a store `data`, made on first use where others have data, which is
+	 * shown beside it as `keys` or `tables`. Without a scheme: as file.
+	 */
+	const char *source;
+	bool write_others; /* with `source`: what others keep there can be written to */
 	/* What the loader otherwise takes from the build: */
 	const struct pfs_engine *const *engines; /* ended by NULL; NULL: pfs_engines() */
 	const char *system_file;		 /* NULL: PFS_CONFIG_SYSTEM_FILE */

@@ -55,6 +55,7 @@ struct cfg {
 	struct pfs_faults *faults; /* borrowed; only while loading */
 	struct pfs_ini ini;
 	char *dir; /* relative paths start here */
+	bool write_others;
 	/* The first password that is written out in the file. */
 	struct cfg_origin secret;
 	const char *secret_key;

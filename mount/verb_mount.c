@@ -210,7 +210,7 @@ static int source_absolute(struct pfs_config *config)
 /* Returns 0 with *out owned, or an exit status; all faults have been told. */
 static int load(const struct pfs_mount_args *args, const char *mountpoint, struct pfs_config **out)
 {
-	struct pfs_config_source src = {.file = args->config};
+	struct pfs_config_source src = {.file = args->config, .write_others = args->write_others};
 	struct pfs_config *config = NULL;
 	struct pfs_faults faults = {0};
 	struct pfs_msg msg = {{0}};

@@ -253,6 +253,8 @@ int pg_layout(struct pg_conn *c, struct pfs_msg *msg)
 		return err;
 	if (have == 0 && !c->b->create)
 		return missing(c, schema != 0, msg);
+	if (have == 0 && !c->b->base.make)
+		return -ENODATA;
 	snprintf(sql, sizeof(sql), "BEGIN; SELECT pg_advisory_xact_lock(%lld)",
 		 (long long)PG_LOCK_BASE);
 	err = pg_exec(c, sql, NULL);

@@ -41,6 +41,7 @@ struct hearing {
 	redisContext *sub, *track; /* NULL: deaf */
 	char redirect[24], cursor[32];
 	bool scanning, flushed, failed;
+	bool records; /* those of stores of our own have changed */
 	struct pfs_buf queue; /* keys that were told, each with its length before it */
 	size_t done;	      /* bytes of it that are looked at */
 	struct look *looks;   /* LOOK_MAX */
@@ -592,10 +593,13 @@ static void take_message(struct hearing *h, const redisReply *r)
 		h->flushed = true;
 		return;
 	}
-	for (i = 0; i < keys->elements; i++)
-		if (keys->element[i]->type == REDIS_REPLY_STRING)
-			queue_add(&h->queue, (struct pfs_bytes){keys->element[i]->str,
-								keys->element[i]->len});
+	for (i = 0; i < keys->elements; i++) {
+		if (keys->element[i]->type != REDIS_REPLY_STRING)
+			continue;
+		h->records |= !strcmp(keys->element[i]->str, "//ns");
+		queue_add(&h->queue, (struct pfs_bytes){keys->element[i]->str,
+							keys->element[i]->len});
+	}
 }
 
 static bool readable(const redisContext *c)
@@ -723,6 +727,10 @@ static bool turn(struct hearing *h)
 {
 	int err = hear(h);
 
+	/* A store was made: its keys come behind its record. */
+	if (!err && h->records && hidden_changed(h, &err))
+		h->flushed = true;
+	h->records = h->records && err;
 	if (!err && h->flushed)
 		scan_anew(h);
 	if (!err)

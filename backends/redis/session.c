@@ -61,6 +61,16 @@ static int ask(redisContext *c, const char *gen, const char *ns, struct redis_ar
 
 /* ---- beginning ------------------------------------------------------------------------------ */
 
+/* Does so without a script, which would leave its text on the server. */
+static bool has_layout(redisContext *c)
+{
+	redisReply *r = redisCommand(c, "EXISTS //meta");
+	bool absent = r && r->type == REDIS_REPLY_INTEGER && r->integer == 0;
+
+	freeReplyObject(r);
+	return !absent;
+}
+
 static int find_layout(struct redis_backend *b, redisContext *c, char gen[REDIS_SMALL_GEN])
 {
 	struct redis_args a = {0};
@@ -68,6 +78,8 @@ static int find_layout(struct redis_backend *b, redisContext *c, char gen[REDIS_
 	char fresh[REDIS_SMALL_GEN];
 	int err;
 
+	if (b->create && !b->base.make && !has_layout(c))
+		return -ENODATA;
 	new_gen(fresh);
 	redis_arg_str(&a, "layout");
 	redis_arg_str(&a, REDIS_LAYOUT);

@@ -240,12 +240,24 @@ int sqlite_session_register(struct sqlite_backend *b, uint64_t id)
 	return sqlite_txn_commit(b);
 }
 
+/* What cannot be looked at may have one: opening it tells what is wrong. */
+static bool has_layout(const struct sqlite_backend *b)
+{
+	bool ours = false, others = false;
+
+	if (access(b->path, F_OK) != 0)
+		return errno != ENOENT;
+	return sqlite_tables_of(b->path, &ours, &others) != 0 || ours;
+}
+
 /* Open all that a database needs; b->opened says that it went well. */
 static int open_all(struct sqlite_backend *b, struct pfs_msg *msg)
 {
 	struct stat st;
 	int err;
 
+	if (b->create && !b->base.make && !has_layout(b))
+		return -ENODATA;
 	err = prepare_file(b, msg);
 	if (err)
 		return err;

@@ -135,6 +135,32 @@ static int update_layout(struct sqlite_conn *c, int64_t have)
 	return err ? err : sqlite_exec(c, sql);
 }
 
+int sqlite_tables_of(const char *path, bool *ours, bool *others)
+{
+	static const char sql[] =
+		"SELECT max(type = 'table' AND name = 'persistfs_meta'),"
+		" max(name NOT LIKE 'persistfs\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')"
+		" FROM sqlite_master WHERE type IN ('table', 'view')";
+	sqlite3_stmt *stmt = NULL;
+	sqlite3 *db = NULL;
+	int rc;
+
+	rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_busy_timeout(db, 1000);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		*ours = sqlite3_column_int(stmt, 0);
+		*others = sqlite3_column_int(stmt, 1);
+	}
+	sqlite3_finalize(stmt);
+	sqlite3_close(db);
+	return rc == SQLITE_ROW ? 0 : -EIO;
+}
+
 /*
  * *have: the version of the layout, 0 in an empty database. -EINVAL with msg: it is not ours.
  */

@@ -775,6 +775,13 @@ static int sq_adopt(struct pfs_backend *host, enum pfs_layout layout, const char
 	return err ? err : plain_adopt(host, db, &plain_sqlite, name, store, out, msg);
 }
 
+static bool sq_others(const char *path)
+{
+	bool ours, others;
+
+	return sqlite_tables_of(path, &ours, &others) == 0 && others;
+}
+
 static const struct pfs_option sqlite_options[] = {
 	{.name = "path", .type = PFS_OPT_PATH, .required = true, .help = "the database file"},
 	{.name = "create",
@@ -796,5 +803,6 @@ const struct pfs_engine pfs_sqlite_engine = {
 	.options = sqlite_options,
 	.create = sq_create,
 	.schemes = "sqlite",
+	.others = sq_others,
 	.adopt = sq_adopt,
 };

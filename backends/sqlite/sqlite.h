@@ -159,6 +159,11 @@ void sqlite_gather_register(void);
  * -EINVAL with msg: foreign, newer, damaged.
  */
 int sqlite_layout(struct sqlite_conn *c, bool create, struct pfs_msg *msg);
+/*
+ * Whose tables are in the file at `path`? Opens it for reading, and changes nothing. -errno: that cannot
+ * be told (there is no file, it is no database, ...).
+ */
+int sqlite_tables_of(const char *path, bool *ours, bool *others);
 /* The view persistfs_kv and its triggers, one statement or more each, ended by NULL. */
 extern const char *const sqlite_view_sql[];
 

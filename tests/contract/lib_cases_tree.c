@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- namespaces ----------------------------------------------------------------------------- */
 
@@ -33,6 +34,46 @@ static void a_new_namespace_is_an_empty_directory_whose_parent_is_itself(void **
 	assert_int_equal(pfs_store_usage(c->s, &usage), 0);
 	assert_int_equal(usage.objects, 0);
 	assert_int_equal(usage.bytes, 0);
+}
+
+static void with_create_on_write_a_start_makes_nothing(void **state)
+{
+	struct contract *c = *state;
+	const struct pfs_engine *engine = pfs_engine_find(c->engine->name);
+	struct pfs_backend *first, *second;
+	struct pfs_store *s = NULL;
+	struct pfs_msg msg = {{0}};
+	char path[300];
+
+	/* A place where nothing is. */
+	pfs_store_free(c->s);
+	c->s = NULL;
+	pfs_backend_free(c->b);
+	c->b = NULL;
+	if (c->engine->file) {
+		snprintf(path, sizeof(path), "%s/elsewhere.db", c->dir);
+		c_option(c, "path", path);
+	} else {
+		c->engine->remove(c);
+	}
+	c_option(c, "create_on_write", "yes");
+	assert_int_equal(pfs_backend_new("first", engine, &c->set, &first, &msg), 0);
+	assert_int_equal(pfs_backend_start(first, &msg), -ENODATA);
+	assert_int_equal(pfs_backend_start(first, &msg), -ENODATA);
+	assert_int_equal(pfs_backend_open(first, "test", true, &s, &msg), -EHOSTDOWN);
+	assert_int_equal(pfs_backend_new("second", engine, &c->set, &second, &msg), 0);
+	assert_int_equal(pfs_backend_start(second, &msg), -ENODATA);
+	assert_false(c->engine->file && access(path, F_OK) == 0);
+
+	assert_int_equal(pfs_backend_make(first, &msg), 0);
+	assert_int_equal(pfs_backend_make(first, &msg), 0);
+	assert_int_equal(pfs_backend_open(first, "test", true, &s, &msg), 0);
+	pfs_store_free(s);
+	assert_int_equal(pfs_backend_start(second, &msg), 0);
+	assert_int_equal(pfs_backend_open(second, "test", false, &s, &msg), 0);
+	pfs_store_free(s);
+	pfs_backend_free(second);
+	pfs_backend_free(first);
 }
 
 static void opening_a_missing_namespace_without_create_is_enoent(void **state)
@@ -843,6 +884,7 @@ static void every_maintenance_verb_leaves_the_tree_as_it_is(void **state)
 const struct contract_case contract_tree_cases[] = {
 	CASE(a_new_namespace_is_an_empty_directory_whose_parent_is_itself),
 	CASE_NEEDS(opening_a_missing_namespace_without_create_is_enoent, PFS_CAP_NAMESPACES),
+	CASE_NEEDS(with_create_on_write_a_start_makes_nothing, NEEDS_SHARED),
 	CASE_NEEDS(what_is_no_name_for_a_namespace_is_einval, PFS_CAP_NAMESPACES),
 	CASE_NEEDS(namespaces_do_not_see_each_other, PFS_CAP_NAMESPACES),
 	CASE_NEEDS(namespaces_are_listed_by_id_and_removed_when_empty, PFS_CAP_NAMESPACES),

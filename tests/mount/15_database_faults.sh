@@ -37,7 +37,16 @@ eq "untouched" "$(sqlite3 "$T/foreign.db" 'SELECT group_concat(name) FROM sqlite
 say "a database of somebody else"
 sqlite3 "$T/theirs.db" 'CREATE TABLE theirs (n INT); INSERT INTO theirs VALUES (42)'
 cksum "$T/theirs.db" >"$T/sum"
-not_mounted 'not a persistfs database' "$T/theirs.db"
+config "$T/theirs.ini" <<-END
+	[backend:local]
+	type = sqlite
+	path = $T/theirs.db
+
+	[store:data]
+	backend = local
+END
+refused 'not a persistfs database' "$persistfs" mount "$T/theirs.ini" "$MNT"
+! mountpoint -q "$MNT" || fail "mounted with it"
 cksum "$T/theirs.db" | diff "$T/sum" -
 
 say "a newer layout"

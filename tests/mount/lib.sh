@@ -194,6 +194,9 @@ drop_places()
 			"$PERSISTFS_TEST_POSTGRES_CTL" start &&
 				pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $place CASCADE"
 			;;
+		database)
+			psql -X -q "$PERSISTFS_TEST_POSTGRES" -c "DROP DATABASE IF EXISTS $place WITH (FORCE)"
+			;;
 		redis)
 			"$PERSISTFS_TEST_REDIS_CTL" resume
 			"$PERSISTFS_TEST_REDIS_CTL" start && REDIS_DB=$place rcli FLUSHDB >/dev/null

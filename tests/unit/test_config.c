@@ -300,7 +300,8 @@ static void the_effective_configuration_has_every_value(void **state)
 		&want,
 		"; persistfs %s, effective configuration of %s/persistfs.ini\n\n"
 		"[mount]\ndirty_limit = 64M\nlog = syslog\nlog_format = text\n\n"
-		"[backend:f]\ntype = file\nconnect = eager\npool_size = 4\nmax_overflow = 4\n"
+		"[backend:f]\ntype = file\nconnect = eager\ncreate_on_write = no\n"
+		"pool_size = 4\nmax_overflow = 4\n"
 		"timeout = 5s\nretry_timeout = 30s\nlock_timeout = 30s\npath = %s/f.db\nspare = "
 		"%s/home/spare\n"
 		"cache = 8M\n\n"
@@ -578,11 +579,33 @@ static void a_url_is_the_url_of_one_backend_and_shown_without_its_password(void 
 		assert_non_null(c);
 		assert_string_equal(backend_value(c, 0, "url")->str, sources[i]);
 		assert_string_equal(backend_value(c, 0, "type")->str, "vault");
+		assert_int_equal(backend_value(c, 0, "create_on_write")->num, 1);
 		assert_string_equal(c->fs.stores[0].name, "data");
-		assert_int_equal(c->fs.nstores, 1);
+		assert_null(c->fs.stores[0].backend->host);
 		assert_non_null(strstr(c->source, "://me:********@host:1/x?y=${env.HOME}"));
 		assert_null(strstr(c->source, "hunter2"));
 		assert_null(strstr(c->text.data, "hunter2"));
+		pfs_config_free(c);
+	}
+}
+
+static void beside_a_url_s_store_is_what_others_keep_there(void **state)
+{
+	struct pfs_config_source src = {.engines = cfgtest_engines, .source = "vault://h/"};
+	struct pfs_config *c;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		src.write_others = i;
+		c = load(&src);
+		assert_non_null(c);
+		assert_int_equal(c->fs.nstores, 2);
+		assert_string_equal(c->fs.stores[1].name, "tables");
+		assert_string_equal(c->fs.stores[1].backend_name, "others");
+		assert_ptr_equal(c->fs.stores[1].backend->host, c->fs.backends[1]);
+		assert_int_equal(c->fs.stores[1].read_only, !src.write_others);
+		assert_false(c->fs.stores[0].read_only);
 		pfs_config_free(c);
 	}
 }
@@ -887,6 +910,7 @@ int main(void)
 		cmocka_unit_test(home_comes_from_the_user_database_when_it_is_not_set),
 		cmocka_unit_test(a_sqlite_source_is_taken_literally_and_from_the_current_directory),
 		cmocka_unit_test(a_url_is_the_url_of_one_backend_and_shown_without_its_password),
+		cmocka_unit_test(beside_a_url_s_store_is_what_others_keep_there),
 		cmocka_unit_test(a_source_without_a_scheme_is_an_ini),
 		cmocka_unit_test(mutated_configurations_are_loaded_or_refused_with_faults),
 		cmocka_unit_test(the_example_of_the_repository_is_accepted),

@@ -22,7 +22,9 @@
 	"max_write_queue_size, commit_interval, attr_timeout, ttl, ttl_on_write, preset, table, "  \
 	"key_column, value_column, namespace_column, namespace_separator, expires_column, "        \
 	"mtime_column, prefix, separator, final_newline, ... (27 in all)"
-#define COMMON_KEYS "type, connect, pool_size, max_overflow, timeout, retry_timeout, lock_timeout"
+#define COMMON_KEYS \
+	"type, connect, create_on_write, pool_size, max_overflow, timeout, retry_timeout, "        \
+	"lock_timeout"
 
 /* ---- sections -------------------------------------------------------------------------------- */
 
