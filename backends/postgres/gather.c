@@ -18,14 +18,14 @@
 #define ARRAY_HEAD 20u /* of an array of one dimension: dimensions, nulls, type, length, first index */
 
 static const struct {
-	unsigned stmt; /* for one row */
 	const char *columns;
+	unsigned stmt; /* for one row */
 	bool once; /* a key (the first column) may not be there twice */
 } tables[PG_TABLES] = {
-	[PG_ENTRIES] = {KV_ENTRY_PUT, "itii", false},
-	[PG_CHUNKS] = {KV_CHUNK_PUT, "ib", true},
-	[PG_OBJECTS] = {KV_OBJECT_ADD, "iiiiiiiiiii", false},
-	[PG_TIMES] = {KV_DIR_TOUCH, "iii", true},
+	[PG_ENTRIES] = {"itii", KV_ENTRY_PUT, false},
+	[PG_CHUNKS] = {"ib", KV_CHUNK_PUT, true},
+	[PG_OBJECTS] = {"iiiiiiiiiii", KV_OBJECT_ADD, false},
+	[PG_TIMES] = {"iii", KV_DIR_TOUCH, true},
 };
 
 static void add_int(struct pfs_buf *b, uint32_t v)

@@ -80,19 +80,19 @@ static uint32_t place_of(const struct native_block *b, struct pfs_bytes s, bool 
 
 static int make_room(struct native_index *ix, size_t i, uint32_t more)
 {
-	struct native_block *b = ix->blocks[i];
+	struct native_block *b = ix->blocks[i], *more_room;
 	uint32_t cap = b->cap;
 
 	while (cap < b->len + more)
 		cap += cap < BLOCK_MAX ? cap / 2 + 64 : cap;
 	if (cap == b->cap)
 		return 0;
-	b = realloc(b, sizeof(*b) + cap);
-	if (!b)
+	more_room = realloc(b, sizeof(*b) + cap);
+	if (!more_room)
 		return -ENOMEM;
-	ix->bytes += cap - b->cap;
-	b->cap = cap;
-	ix->blocks[i] = b;
+	ix->bytes += cap - more_room->cap;
+	more_room->cap = cap;
+	ix->blocks[i] = more_room;
 	return 0;
 }
 

@@ -579,7 +579,7 @@ static int list_list(redisContext *c, struct element_page *p)
 		return err;
 	*p->end = r->elements < n;
 	for (i = 0; i < r->elements && !err; i++) {
-		snprintf(name, sizeof(name), "%08llu", (unsigned long long)(first + i));
+		snprintf(name, sizeof(name), "%08llu", (unsigned long long)first + i);
 		native_element_attr(NATIVE_LIST, r->element[i], &attr);
 		err = p->fn(p->arg, pfs_bytes_str(name), &attr);
 	}

@@ -508,7 +508,7 @@ ssize_t native_xattr_get(struct pfs_view *view, struct pfs_bytes path, struct pf
 		n = -ERANGE;
 	else if (!n)
 		n = (ssize_t)t.name.len;
-	if (n > 0 && len)
+	if (n > 0 && len && t.name.data)
 		memcpy(buf, t.name.data, t.name.len);
 	pfs_buf_release(&t.name);
 	return n;

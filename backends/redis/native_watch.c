@@ -106,7 +106,7 @@ static void tell_type(struct native *v, struct pfs_buf *path, enum native_type t
 		pfs_view_changed_below(&v->view, &p);
 	}
 	p = (struct pfs_bytes){path->data, len};
-	while (p.len) {
+	while (p.p && p.len) {
 		p.len--;
 		if (p.p[p.len] == '/')
 			pfs_view_changed(&v->view, &p);

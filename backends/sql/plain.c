@@ -47,7 +47,8 @@ void plain_row_release(struct plain_row *row)
 /* Of a value that has no version; never 0. */
 static uint64_t digest(const struct pfs_value *value)
 {
-	uint64_t h = value->bytes.len * UINT64_C(0x9e3779b97f4a7c15) + (value->type == PFS_VALUE_NULL);
+	uint64_t h =
+		value->bytes.len * UINT64_C(0x9e3779b97f4a7c15) + (value->type == PFS_VALUE_NULL);
 	uint64_t word;
 	size_t i, n;
 
@@ -393,7 +394,7 @@ static ssize_t pv_xattr_get(struct pfs_view *view, struct pfs_bytes path, struct
 
 static int pv_xattr_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_buf *out)
 {
-	struct pfs_view_attr attr;
+	struct pfs_view_attr attr = {0};
 	struct look look = {.path = path, .attr = &attr};
 	int err = absent(plain_with(plain_of(view), false, true, do_stat, &look));
 
@@ -556,7 +557,7 @@ static const struct pfs_view_ops plain_ops = {
 	(PFS_CAP_LATE_CREATE | PFS_CAP_TOLD_XATTRS | PFS_CAP_PERSISTENT | PFS_CAP_DURABLE_SYNC)
 #define ENGINE(engine, more)                                                                       \
 	{                                                                                          \
-		.spec_version = PFS_SPEC_VERSION, .name = engine,                                  \
+		.spec_version = PFS_SPEC_VERSION, .name = (engine),                                \
 		.help = "a table of keys and values", .kinds = PFS_KIND_KV,                        \
 		.layouts = PFS_LAYOUT_PLAIN, .capabilities = ALWAYS | (more),                      \
 	}
@@ -567,9 +568,9 @@ static const struct pfs_engine engines[2][2] = {
 	{ENGINE("sqlite", PFS_CAP_PUSH), ENGINE("sqlite", PFS_CAP_PUSH | PFS_CAP_EXPIRY)},
 };
 
-int plain_adopt(struct pfs_backend *host, struct pfs_rows_db *db, const struct plain_dialect *dialect,
-		const char *name, const struct pfs_option_set *store, struct pfs_backend **out,
-		struct pfs_msg *msg)
+int plain_adopt(struct pfs_backend *host, struct pfs_rows_db *db,
+		const struct plain_dialect *dialect, const char *name,
+		const struct pfs_option_set *store, struct pfs_backend **out, struct pfs_msg *msg)
 {
 	struct plain *v = calloc(1, sizeof(*v));
 	bool expiry = false;
@@ -591,5 +592,6 @@ int plain_adopt(struct pfs_backend *host, struct pfs_rows_db *db, const struct p
 		pv_free(&v->base);
 		return err;
 	}
-	return pfs_adopt_new(name, &engines[dialect->pushes][expiry], host, store, &v->base, out, msg);
+	return pfs_adopt_new(name, &engines[dialect->pushes][expiry], host, store, &v->base, out,
+			     msg);
 }

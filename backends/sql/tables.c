@@ -926,7 +926,7 @@ static int list_indexed(struct page *page)
 	int err = 0;
 
 	if (page->after.len)
-		i = (size_t)(tables_find_column(t, page->after) + 1);
+		i = (size_t)tables_find_column(t, page->after) + 1;
 	dir_attr(t, &attr);
 	for (; i < t->ncolumns && !err && !full(page); i++)
 		if (t->columns[i].indexed)

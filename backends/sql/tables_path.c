@@ -16,15 +16,19 @@ const char *const tables_format_names[TABLES_FORMATS] = {"csv", "json", "jsonl",
 /* rank: order in a path; parts: names that follow. */
 static const struct segment {
 	const char *name;
-	unsigned rank;
 	size_t parts;
+	unsigned rank;
 	bool repeats;
 } segments[TABLES_SEGMENTS] = {
-	[TABLES_BY] = {".by", 1, 2, true},	   [TABLES_WHERE] = {".where", 1, 3, true},
-	[TABLES_ORDER] = {".order", 2, 1, false},  [TABLES_FIRST] = {".first", 3, 1, false},
-	[TABLES_LAST] = {".last", 3, 1, false},	   [TABLES_PAGE] = {".page", 3, 2, false},
-	[TABLES_COLUMNS] = {".columns", 4, 1, false}, [TABLES_SAMPLE] = {".sample", 5, 1, false},
-	[TABLES_EXPORTS] = {".export", 6, 1, false},
+	[TABLES_BY] = {".by", 2, 1, true},
+	[TABLES_WHERE] = {".where", 3, 1, true},
+	[TABLES_ORDER] = {".order", 1, 2, false},
+	[TABLES_FIRST] = {".first", 1, 3, false},
+	[TABLES_LAST] = {".last", 1, 3, false},
+	[TABLES_PAGE] = {".page", 2, 3, false},
+	[TABLES_COLUMNS] = {".columns", 1, 4, false},
+	[TABLES_SAMPLE] = {".sample", 1, 5, false},
+	[TABLES_EXPORTS] = {".export", 1, 6, false},
 };
 
 static int find_word(const char *const *words, size_t n, struct pfs_bytes word)
@@ -85,9 +89,8 @@ int tables_key_parse(const struct tables_table *t, struct pfs_bytes name, struct
 		return parse_rowid(name, out);
 	if (t->nullable && name.len > strlen(mark) && !memcmp(name.p, mark, strlen(mark))) {
 		out->by_rowid = true;
-		return parse_rowid((struct pfs_bytes){name.p + strlen(mark),
-						      name.len - strlen(mark)},
-				   out);
+		return parse_rowid(
+			(struct pfs_bytes){name.p + strlen(mark), name.len - strlen(mark)}, out);
 	}
 	while (!err && out->n < t->nkeys) {
 		comma = out->n + 1 < t->nkeys ? memchr(name.p, ',', name.len) : NULL;
@@ -247,8 +250,8 @@ static int take_virtual(struct tables_place *p, struct pfs_bytes name, unsigned 
 		p->virtual_ = true;
 		return 0;
 	}
-	if (!p->virtual_ && (pfs_bytes_eq(name, PFS_BYTES(".schema")) ||
-			     pfs_bytes_eq(name, PFS_BYTES(".info")))) {
+	if (!p->virtual_ &&
+	    (pfs_bytes_eq(name, PFS_BYTES(".schema")) || pfs_bytes_eq(name, PFS_BYTES(".info")))) {
 		p->kind = name.p[1] == 's' ? TABLES_SCHEMA : TABLES_INFO;
 		p->virtual_ = true;
 		return 0;

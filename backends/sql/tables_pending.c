@@ -400,7 +400,7 @@ int tables_pending_columns(struct tables *v, const struct tables_place *p, struc
 	int err = tables_pending_has(v, p->table, row_name(p)) ? 0 : -ENOENT;
 
 	if (after.len)
-		i = (size_t)(tables_find_column(p->table, after) + 1);
+		i = (size_t)tables_find_column(p->table, after) + 1;
 	for (; i < p->table->ncolumns && !err && told < limit; i++) {
 		struct tables_place cell = {.kind = TABLES_CELL, .table = p->table,
 					    .key.name = row_name(p), .column = i};

@@ -302,7 +302,7 @@ static int lite_load(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tab
 	err = each_row(db, c,
 		       "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'", NULL,
 		       table_row, &found);
-	for (i = 0; i < out->ntables && !err; i++)
+	for (i = 0; found.kinds && i < out->ntables && !err; i++)
 		err = load_table(db, c, &out->tables[i], &found.kinds[i]);
 	free(found.kinds);
 	return err;
