@@ -664,6 +664,38 @@ int pfs_store_snapshot(struct pfs_store *s, uint64_t id, int *fd)
 	return err;
 }
 
+int pfs_store_intake(struct pfs_store *s, uint64_t id, struct pfs_intake **out)
+{
+	int err;
+
+	if (!s->backend->ops->intake)
+		return -EOPNOTSUPP;
+	err = s->backend->ops->intake(s, id, out);
+	if (!err)
+		(*out)->backend = s->backend;
+	return err;
+}
+
+int pfs_intake_write(struct pfs_intake *in, int64_t off, struct pfs_bytes data)
+{
+	return in->ops->write(in, off, data);
+}
+
+int pfs_intake_finish(struct pfs_intake *in)
+{
+	int64_t start = pfs_monotonic_ns();
+	int err = in->ops->finish(in);
+
+	count_call(in->backend, PFS_CALL_COMMIT, start, err);
+	return err;
+}
+
+void pfs_intake_free(struct pfs_intake *in)
+{
+	if (in)
+		in->ops->free(in);
+}
+
 int pfs_store_seek(struct pfs_store *s, uint64_t id, uint64_t off, bool hole, uint64_t *out)
 {
 	const struct pfs_backend_ops *ops = s->backend->ops;

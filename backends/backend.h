@@ -111,6 +111,11 @@ struct pfs_attr {
 	 * pfs_store_snapshot() has.
 	 */
 	bool unsized;
+	/*
+	 * With `derived`: it has no content, and what is written to it is one thing, which is taken in as a
+	 * whole: see pfs_store_intake().
+	 */
+	bool intake;
 };
 
 /* ---- mutations ------------------------------------------------------------------------------ */
@@ -391,9 +396,25 @@ struct pfs_namespace_list {
 };
 void pfs_namespace_list_release(struct pfs_namespace_list *list);
 
-/* ---- engines -------------------------------------------------------------------------------- */
+/* ---- taking in ------------------------------------------------------------------------------ */
 
 struct pfs_backend;
+struct pfs_intake;
+
+/* What one open file writes to an object that is an `intake`. See the functions of the same names. */
+struct pfs_intake_ops {
+	int (*write)(struct pfs_intake *in, int64_t off, struct pfs_bytes data);
+	int (*finish)(struct pfs_intake *in);
+	void (*free)(struct pfs_intake *in);
+};
+
+struct pfs_intake {
+	const struct pfs_intake_ops *ops;
+	struct pfs_backend *backend; /* set by pfs_store_intake() */
+};
+
+/* ---- engines -------------------------------------------------------------------------------- */
+
 struct pfs_store;
 
 /* Options every backend has beside the engine's own: type, connect, pool_size, ... */
@@ -464,6 +485,7 @@ struct pfs_backend_ops {
 	int (*parent)(struct pfs_store *s, uint64_t dir, uint64_t *out);
 	ssize_t (*read)(struct pfs_store *s, uint64_t id, uint64_t off, void *buf, size_t len);
 	int (*snapshot)(struct pfs_store *s, uint64_t id, int *fd);
+	int (*intake)(struct pfs_store *s, uint64_t id, struct pfs_intake **out);
 	int (*seek)(struct pfs_store *s, uint64_t id, uint64_t off, bool hole, uint64_t *out);
 	ssize_t (*xattr_get)(struct pfs_store *s, uint64_t id, struct pfs_bytes name, void *buf,
 			     size_t len);
@@ -617,6 +639,23 @@ ssize_t pfs_store_read(struct pfs_store *s, uint64_t id, uint64_t off, void *buf
  * -ENOENT, -EISDIR.
  */
 int pfs_store_snapshot(struct pfs_store *s, uint64_t id, int *fd);
+/*
+ * Begin to write to an `intake`. *out: owned, pfs_intake_free(). -ENOENT; -EPERM: nothing can be.
+ */
+int pfs_store_intake(struct pfs_store *s, uint64_t id, struct pfs_intake **out);
+/*
+ * The bytes that follow those before; off: where they are to stand, -1: behind what there is. What can be
+ * known of them is said at once. -EINVAL: they do not follow, or it has been finished. After a failure it
+ * stays failed, and says the same again.
+ */
+int pfs_intake_write(struct pfs_intake *in, int64_t off, struct pfs_bytes data);
+/*
+ * That was all: it is taken in as a whole, or nothing of it. Without a byte written nothing happens; done
+ * twice it says the same again.
+ */
+int pfs_intake_finish(struct pfs_intake *in);
+/* What was not finished has not happened. NULL: no-op. */
+void pfs_intake_free(struct pfs_intake *in);
 /*
  * lseek's SEEK_DATA (hole false) and SEEK_HOLE. -ENXIO: off is at or past the end, or no data
  * follows. Engines without PFS_CAP_SPARSE see one piece of data.

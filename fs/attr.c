@@ -423,10 +423,15 @@ int pfs_fs_setattr(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node
 	struct pfs_set set;
 	int err = 0;
 
-	(void)file;
 	err = pfs_node_prepare(node);
 	if (err)
 		return err;
+	if ((mask & PFS_FS_SET_SIZE) && pfs_node_attr_known(node).intake) {
+		/* It is empty, but for what an open file has written and cannot take back. */
+		if (st->st_size || (file && file->taken))
+			return -EINVAL;
+		mask &= ~(unsigned)PFS_FS_SET_SIZE;
+	}
 	if (mask & PFS_FS_SET_SIZE) {
 		if (st->st_size < 0)
 			return -EINVAL;

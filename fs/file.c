@@ -153,6 +153,42 @@ static int take_snapshot(struct pfs_file *file, uint64_t id)
 	return pfs_store_snapshot(atomic_load(&file->node->vol->store), id, &file->snapshot);
 }
 
+/* Whether it failed is the caller's to know; why, for whoever looks. */
+static int note_intake(const struct pfs_file *file, int err)
+{
+	if (err)
+		pfs_vol_note_failure(file->node->vol, err, file->node, PFS_BYTES(""), pfs_error_text());
+	return err;
+}
+
+/* What is taken in as a whole is written by each open file for itself, and never read. */
+static int open_intake(struct pfs_file *file, uint64_t id)
+{
+	if (!pfs_node_attr_known(file->node).intake)
+		return 0;
+	if ((file->flags & O_ACCMODE) != O_WRONLY)
+		return -EACCES;
+	return note_intake(file, pfs_store_intake(atomic_load(&file->node->vol->store), id,
+						  &file->intake));
+}
+
+static ssize_t write_intake(struct pfs_file *file, const void *buf, size_t len, off_t off)
+{
+	struct pfs_bytes data = {buf, len};
+	int err;
+
+	file->taken = true;
+	err = pfs_intake_write(file->intake, file->flags & O_APPEND ? -1 : off, data);
+	return err ? note_intake(file, err) : (ssize_t)len;
+}
+
+static int finish_intake(struct pfs_file *file)
+{
+	int err = queued(file->node) ? pfs_queue_settle(file->node->vol) : 0;
+
+	return err ? err : note_intake(file, pfs_intake_finish(file->intake));
+}
+
 int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *node, int flags,
 		struct pfs_file **out, struct pfs_open_hints *hints)
 {
@@ -173,11 +209,13 @@ int pfs_fs_open(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node *n
 	if (err)
 		return err;
 	err = take_snapshot(*out, id);
+	if (!err)
+		err = open_intake(*out, id);
 	if (err) {
 		pfs_fs_release(fs, *out);
 		return err;
 	}
-	if ((flags & O_TRUNC) && opened_for_writing(flags)) {
+	if ((flags & O_TRUNC) && opened_for_writing(flags) && !(*out)->intake) {
 		/* What was closed before and waits in the queue is not part of the rewrite. */
 		if (queued(node))
 			err = pfs_queue_settle(node->vol);
@@ -422,6 +460,8 @@ ssize_t pfs_fs_write(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 
 	if (!file->data)
 		return -EPERM;
+	if (file->intake)
+		return write_intake(file, buf, len, off);
 	if ((file->flags & O_APPEND) && !from_cache)
 		append = file->direct ? PFS_APPEND_DIRECT : PFS_APPEND_PAGES;
 	mode = pfs_node_attr_known(file->node).mode;
@@ -491,6 +531,8 @@ int pfs_fs_flush(struct pfs_fs *fs, struct pfs_file *file)
 	(void)fs;
 	if (!file->data || !opened_for_writing(file->flags))
 		return 0;
+	if (file->intake)
+		return finish_intake(file);
 	if (flush_needed(file->data)) {
 		err = publish(file);
 		if (err)
@@ -512,7 +554,7 @@ int pfs_fs_fsync(struct pfs_fs *fs, struct pfs_file *file, bool datasync)
 		if (err)
 			return told(file, err);
 	}
-	err = pfs_data_commit(file->data, PFS_GOAL_PUBLISH);
+	err = file->intake ? finish_intake(file) : pfs_data_commit(file->data, PFS_GOAL_PUBLISH);
 	if (!err)
 		err = pfs_backend_sync(file->node->vol->config->backend);
 	if (err)
@@ -543,6 +585,7 @@ void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file)
 	pfs_buf_release(&file->text);
 	if (file->snapshot >= 0)
 		close(file->snapshot);
+	pfs_intake_free(file->intake);
 	free(file);
 }
 
@@ -592,6 +635,8 @@ int pfs_fs_fallocate(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 
 	if (!file->data)
 		return -EPERM;
+	if (file->intake)
+		return -EOPNOTSUPP;
 	if (off < 0 || len <= 0)
 		return -EINVAL;
 	if (off > PFS_SIZE_MAX - len)
@@ -666,6 +711,8 @@ ssize_t pfs_fs_copy_file_range(struct pfs_fs *fs, const struct pfs_ctx *ctx, str
 
 	if (!in->data || !out->data || in->node->vol != out->node->vol)
 		return -EXDEV;
+	if (in->snapshot >= 0 || out->intake)
+		return -EOPNOTSUPP;
 	if (off_in < 0 || off_out < 0)
 		return -EINVAL;
 	/* What no other client may see yet cannot be copied, or copied to, in the engine. */

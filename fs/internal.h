@@ -161,6 +161,8 @@ struct pfs_file {
 	uint64_t queue_lost_told; /* vol->queue_lost likewise */
 	struct pfs_buf text; /* control files: content as of the open */
 	int snapshot;	     /* objects without a size: theirs, a descriptor; else -1 */
+	struct pfs_intake *intake; /* what is taken in as a whole; else NULL */
+	_Atomic bool taken;	   /* something was written to it */
 	struct pfs_lock_call *unlock; /* once it had a lock: for its end */
 };
 

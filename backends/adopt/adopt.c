@@ -844,6 +844,7 @@ static const struct pfs_backend_ops adopt_ops = {
 	.parent = ad_parent,
 	.read = ad_read,
 	.snapshot = ad_snapshot,
+	.intake = adopt_intake,
 	.xattr_get = ad_xattr_get,
 	.xattr_list = ad_xattr_list,
 	.commit = adopt_commit,

@@ -5,6 +5,7 @@
  *	commit.c	what a batch means to a view
  *	node.c		the table of nodes
  *	edit.c		what mutations make of a value
+ *	intake.c	what is taken in as a whole
  *	scratch.c	which names are scratch
  *	options.c	the options of a store
  *
@@ -164,6 +165,12 @@ bool adopt_is_content_op(enum pfs_op op);
 /* ---- commit.c ------------------------------------------------------------------------------- */
 
 int adopt_commit(struct pfs_store *s, struct pfs_batch *batch);
+/* Why the last write failed is told by an attribute. The lock is held. */
+void adopt_note_error(struct adopt_node *node, int err);
+
+/* ---- intake.c ------------------------------------------------------------------------------- */
+
+int adopt_intake(struct pfs_store *s, uint64_t id, struct pfs_intake **out);
 
 /* ---- adopt.c -------------------------------------------------------------------------------- */
 

@@ -70,8 +70,7 @@ static int exists(struct adopt *a, const struct pfs_buf *path)
 	return err == -ENOENT ? 0 : err ? err : 1;
 }
 
-/* Why the last write failed is told by an attribute. The lock is held. */
-static void note_error(struct adopt_node *node, int err)
+void adopt_note_error(struct adopt_node *node, int err)
 {
 	const char *text = pfs_error_text();
 
@@ -149,7 +148,7 @@ static void is_key(struct adopt *a, struct adopt_node *node, const struct pfs_vi
 	node->mtime = pfs_now_ns();
 	node->known = false;
 	adopt_told(a, node, told, a->changes);
-	note_error(node, 0);
+	adopt_note_error(node, 0);
 }
 
 /* ---- whole values --------------------------------------------------------------------------- */
@@ -536,7 +535,7 @@ static int write_view(struct adopt *a, struct pfs_batch *batch, struct adopt_nod
 		err = carry(a, node, &path, &w.attr);
 	pthread_mutex_lock(&a->lock);
 	if (err) {
-		note_error(node, err);
+		adopt_note_error(node, err);
 	} else {
 		is_key(a, node, &w.attr);
 		node->read_version = w.attr.version;
@@ -922,7 +921,7 @@ static int commit_xattr(struct adopt *a, struct pfs_mutation *m)
 		err = a->view->ops->xattr_set(a->view, bytes_of(&path), name, value, &told);
 	pthread_mutex_lock(&a->lock);
 	if (err) {
-		note_error(node, err);
+		adopt_note_error(node, err);
 	} else {
 		node->changed = ++a->changes; /* an attribute may have made another value of it */
 		adopt_told(a, node, &told, a->changes - 1);
@@ -1093,7 +1092,7 @@ static int scratch_to_key_once(struct renaming *r)
 		err = remove_kept(a, r->node);
 	if (err) {
 		pthread_mutex_lock(&a->lock);
-		note_error(r->node, err);
+		adopt_note_error(r->node, err);
 		pthread_mutex_unlock(&a->lock);
 		return err;
 	}

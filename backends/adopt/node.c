@@ -467,6 +467,7 @@ void adopt_attr(const struct adopt *a, const struct adopt_node *node, struct pfs
 		.expires = memory ? node->expires : node->told.expires,
 		.derived = !memory && node->told.derived,
 		.unsized = !memory && node->told.unsized,
+		.intake = !memory && node->told.intake,
 	};
 	if (S_ISDIR(type))
 		out->size = 0;

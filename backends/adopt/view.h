@@ -39,7 +39,7 @@ struct pfs_view_attr {
 	uint64_t version;
 	int64_t mtime;	 /* ns; 0: the time when its version was first seen here */
 	int64_t expires; /* ns; 0: never */
-	bool derived, unsized; /* as in struct pfs_attr */
+	bool derived, unsized, intake; /* as in struct pfs_attr */
 };
 
 /* Told of an entry by list; returns 0, or -errno to end the listing with it. name is borrowed. */
@@ -90,6 +90,11 @@ struct pfs_view_ops {
 			size_t len, uint64_t *version);
 	/* NULL where nothing is `unsized`. As pfs_store_snapshot(). */
 	int (*snapshot)(struct pfs_view *view, struct pfs_bytes path, int *fd);
+	/*
+	 * NULL where nothing is an `intake`. As pfs_store_intake(), but that calls of *out come one at a time,
+	 * in the order of the bytes, finish once and after a byte at least, and none after one that failed.
+	 */
+	int (*intake)(struct pfs_view *view, struct pfs_bytes path, struct pfs_intake **out);
 	/* The slots from here on may be NULL: -EPERM, for attributes -EOPNOTSUPP. */
 	int (*write)(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w);
 	/* A file, or with `dir` a directory that must be empty: -ENOTEMPTY, -ENOTDIR, -EISDIR. */
