@@ -1,10 +1,13 @@
 /*
- * Rows as text. Numbers are what the engine prints, text is unchanged, blobs are base64.
+ * Rows as text. Numbers are what the engine prints, with all digits that tell them apart, text is unchanged,
+ * blobs are base64.
  *
- *	JSON	an object a row, columns in order; NULL is null
- *	CSV	RFC 4180 with a head line and newlines alone; NULL is nothing, empty text ""
+ *	JSON	an object a row, columns in order; NULL is null, what is no number to JSON is a string
+ *	CSV	RFC 4180 with a head line and newlines alone; NULL is nothing, empty text "". So is text in
+ *		quotes that would read as a number in a column whose values have types
  *	TSV	a head line; \t, \n, \r and \\ are escaped so, NULL is \N
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "backends/sql/tables.h"
@@ -30,8 +33,36 @@ static void base64(struct pfs_bytes b, struct pfs_buf *out)
 	}
 }
 
+/* JSON has no infinity: SQLite reads a large number as one, PostgreSQL the words "Infinity" and "NaN". */
+static void real(struct pfs_bytes b, struct pfs_buf *out)
+{
+	if (pfs_bytes_eq(b, PFS_BYTES("Inf")))
+		pfs_buf_str(out, "9e999");
+	else if (pfs_bytes_eq(b, PFS_BYTES("-Inf")))
+		pfs_buf_str(out, "-9e999");
+	else if (memchr(b.p, 'n', b.len) || memchr(b.p, 'N', b.len))
+		pfs_buf_json(out, b.p, b.len);
+	else
+		pfs_buf_add(out, b.p, b.len);
+}
+
+/* Digits that lead back to the number, in `buf` where the engine prints fewer; still one that is no integer. */
+static struct pfs_bytes all_digits(const struct pfs_value *v, char buf[40])
+{
+	int n;
+
+	if (v->type != PFS_VALUE_REAL || v->real == 0)
+		return v->bytes;
+	n = snprintf(buf, 40, "%.17g", v->real);
+	if (!strpbrk(buf, ".e"))
+		n = snprintf(buf, 40, "%.17g.0", v->real);
+	return (struct pfs_bytes){buf, (size_t)n};
+}
+
 static void json_value(const struct pfs_value *v, struct pfs_buf *out)
 {
+	char digits[40];
+
 	switch (v->type) {
 	case PFS_VALUE_NULL:
 		pfs_buf_str(out, "null");
@@ -44,22 +75,19 @@ static void json_value(const struct pfs_value *v, struct pfs_buf *out)
 	case PFS_VALUE_TEXT:
 		pfs_buf_json(out, v->bytes.p, v->bytes.len);
 		return;
-	case PFS_VALUE_REAL: /* JSON has no infinity: a number that is read as one */
-		if (memchr(v->bytes.p, 'n', v->bytes.len)) {
-			pfs_buf_str(out, v->bytes.p[0] == '-' ? "-9e999" : "9e999");
-			return;
-		}
-		/* fall through */
+	case PFS_VALUE_REAL:
+		real(all_digits(v, digits), out);
+		return;
 	default:
 		pfs_buf_add(out, v->bytes.p, v->bytes.len);
 	}
 }
 
-static void csv_text(struct pfs_bytes s, struct pfs_buf *out)
+static void csv_text(struct pfs_bytes s, bool quoted, struct pfs_buf *out)
 {
-	bool quoted = !s.len;
 	size_t i;
 
+	quoted |= !s.len;
 	for (i = 0; i < s.len && !quoted; i++)
 		quoted = strchr("\",\n\r", s.p[i]) && s.p[i];
 	if (!quoted) {
@@ -99,21 +127,31 @@ static void tsv_text(struct pfs_bytes s, struct pfs_buf *out)
 	}
 }
 
-static void field(enum tables_format f, const struct pfs_value *v, struct pfs_buf *out)
+static void field(enum tables_format f, enum tables_affinity affinity, const struct pfs_value *v,
+		  struct pfs_buf *out)
 {
+	struct pfs_bytes text;
+	char digits[40];
+	bool integer;
+	int64_t num;
+
+	text = all_digits(v, digits);
 	if (v->type == PFS_VALUE_NULL)
 		pfs_buf_str(out, f == TABLES_TSV ? "\\N" : "");
-	else if (v->type == PFS_VALUE_BLOB)
+	else if (v->type == PFS_VALUE_BLOB && (v->bytes.len || f == TABLES_TSV))
 		base64(v->bytes, out);
 	else if (f == TABLES_TSV)
-		tsv_text(v->bytes, out);
+		tsv_text(text, out);
 	else
-		csv_text(v->bytes, out);
+		csv_text(text,
+			 affinity != TABLES_TEXT && v->type == PFS_VALUE_TEXT &&
+				 tables_is_number(v->bytes, &integer, &num),
+			 out);
 }
 
-static const char *shown_name(const struct tables_place *p, size_t i)
+static const struct tables_column *shown(const struct tables_place *p, size_t i)
 {
-	return p->table->columns[tables_shown_at(p, i)].name;
+	return &p->table->columns[tables_shown_at(p, i)];
 }
 
 void tables_format_head(enum tables_format f, const struct tables_place *p, struct pfs_buf *out)
@@ -125,11 +163,11 @@ void tables_format_head(enum tables_format f, const struct tables_place *p, stru
 	if (f == TABLES_JSON || f == TABLES_JSONL)
 		return;
 	for (i = 0; i < tables_shown(p); i++) {
-		struct pfs_value v = pfs_value_text(pfs_bytes_str(shown_name(p, i)));
+		struct pfs_value v = pfs_value_text(pfs_bytes_str(shown(p, i)->name));
 
 		if (i)
 			pfs_buf_str(out, f == TABLES_TSV ? "\t" : ",");
-		field(f, &v, out);
+		field(f, TABLES_TEXT, &v, out);
 	}
 	pfs_buf_str(out, "\n");
 }
@@ -155,11 +193,11 @@ void tables_format_row(enum tables_format f, const struct tables_place *p,
 		if (k)
 			pfs_buf_str(out, f == TABLES_TSV ? "\t" : ",");
 		if (json) {
-			pfs_buf_json(out, shown_name(p, k), strlen(shown_name(p, k)));
+			pfs_buf_json(out, shown(p, k)->name, strlen(shown(p, k)->name));
 			pfs_buf_str(out, ":");
 			json_value(&v, out);
 		} else {
-			field(f, &v, out);
+			field(f, shown(p, k)->affinity, &v, out);
 		}
 	}
 	if (json)

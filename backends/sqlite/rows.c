@@ -314,7 +314,10 @@ static int bind(struct lite_conn *c, sqlite3_stmt *stmt, const struct pfs_value 
 		break;
 	case PFS_VALUE_REAL: /* as text: the column's affinity makes a number of it */
 	case PFS_VALUE_TEXT:
-		rc = sqlite3_bind_text64(stmt, i, p, v->bytes.len, SQLITE_STATIC, SQLITE_UTF8);
+		if (v->type == PFS_VALUE_REAL && v->real != 0)
+			rc = sqlite3_bind_double(stmt, i, v->real);
+		else
+			rc = sqlite3_bind_text64(stmt, i, p, v->bytes.len, SQLITE_STATIC, SQLITE_UTF8);
 		break;
 	case PFS_VALUE_BLOB:
 		rc = sqlite3_bind_blob64(stmt, i, p, v->bytes.len, SQLITE_STATIC);
@@ -358,6 +361,7 @@ static int lite_next(struct pfs_rows *r)
 static void lite_column(struct pfs_rows *r, int i, struct pfs_value *out)
 {
 	sqlite3_stmt *stmt = stmt_of(r);
+	double real = 0;
 	const void *p;
 
 	*out = (struct pfs_value){0};
@@ -370,6 +374,7 @@ static void lite_column(struct pfs_rows *r, int i, struct pfs_value *out)
 		break;
 	case SQLITE_FLOAT:
 		out->type = PFS_VALUE_REAL;
+		real = sqlite3_column_double(stmt, i); /* before it is made text */
 		break;
 	case SQLITE_TEXT:
 		out->type = PFS_VALUE_TEXT;
@@ -381,6 +386,9 @@ static void lite_column(struct pfs_rows *r, int i, struct pfs_value *out)
 	p = out->type == PFS_VALUE_BLOB ? sqlite3_column_blob(stmt, i)
 					: (const void *)sqlite3_column_text(stmt, i);
 	out->bytes = (struct pfs_bytes){p ? p : "", (size_t)sqlite3_column_bytes(stmt, i)};
+	/* SQLite prints 15 digits. */
+	if (out->type == PFS_VALUE_REAL && p && strtod(p, NULL) != real)
+		out->real = real;
 }
 
 static void lite_end(struct pfs_rows *r)
