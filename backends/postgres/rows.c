@@ -15,7 +15,7 @@
 #include "backends/postgres/rows.h"
 
 #define BYTEA_OID	  17
-#define PARAMS		  256
+#define PARAMS		  1600 /* as many as a table can have columns */
 #define PROBE_PERIOD (NSEC_PER_SEC / 4)
 
 /* The result that is being read; of a connection there is one at most. */

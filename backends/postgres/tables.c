@@ -32,21 +32,24 @@ static const char columns_sql[] =
 	"SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN '' ELSE n.nspname END, c.relname,"
 	" c.relkind::text, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
 	" a.attnotnull::int, (a.atthasdef OR a.attidentity <> '')::int,"
-	" (a.attgenerated <> '' OR a.attidentity = 'a')::int,"
+	" CASE WHEN a.attgenerated <> '' THEN 1 WHEN a.attidentity = 'a' THEN 2 ELSE 0 END,"
 	" coalesce((SELECT pg_catalog.array_position(k.conkey, a.attnum)"
 	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), 0)::int,"
 	" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid"
 	"  AND i.indkey[0] = a.attnum AND i.indpred IS NULL AND i.indisvalid)::int,"
 	" coalesce((SELECT pg_catalog.array_length(k.conkey, 1)"
 	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), 0)::int,"
-	" CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END, c.oid::bigint"
+	" CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END, c.oid::bigint,"
+	" EXISTS (WITH RECURSIVE b (oid) AS (SELECT a.atttypid UNION ALL SELECT y.typbasetype FROM b"
+	"  JOIN pg_catalog.pg_type y ON y.oid = b.oid AND y.typtype = 'd')"
+	"  SELECT FROM b WHERE b.oid = 'pg_catalog.bytea'::regtype)"
 	RELATIONS
 	" AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')"
 	" ORDER BY n.nspname, c.relname, a.attnum";
 
 enum {
 	COL_SCHEMA, COL_RELATION, COL_KIND, COL_NAME, COL_TYPE, COL_NOT_NULL, COL_DEFAULT,
-	COL_COMPUTED, COL_KEY, COL_INDEXED, COL_NKEYS, COL_VIEW, COL_OID,
+	COL_COMPUTED, COL_KEY, COL_INDEXED, COL_NKEYS, COL_VIEW, COL_OID, COL_BINARY,
 };
 
 static struct pfs_value value_at(struct pfs_rows_db *db, struct pfs_rows *r, int i)
@@ -119,10 +122,11 @@ static int add_column(struct pfs_rows_db *db, struct pfs_rows *r, struct tables_
 	for (i = 0; i < PFS_ARRAY_SIZE(integers); i++)
 		if (is_word(type, integers[i]))
 			col->affinity = TABLES_INTEGER;
-	col->binary = is_word(type, "bytea");
+	col->binary = is_word(value_at(db, r, COL_BINARY).bytes, "t"); /* or a domain of it */
 	col->not_null = value_at(db, r, COL_NOT_NULL).num != 0;
 	col->has_default = value_at(db, r, COL_DEFAULT).num != 0;
 	col->computed = value_at(db, r, COL_COMPUTED).num != 0;
+	col->identity = value_at(db, r, COL_COMPUTED).num == 2;
 	col->key = (unsigned)value_at(db, r, COL_KEY).num;
 	col->indexed = value_at(db, r, COL_INDEXED).num != 0;
 	return 0;
@@ -211,12 +215,34 @@ static int pgt_load(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tabl
 	return err ? err : end_table(t, nkeys);
 }
 
+static const char unique_keys_sql[] =
+	"SELECT i.indexrelid::bigint, a.attname FROM pg_catalog.pg_index i"
+	" CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS at (n)"
+	" LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[at.n]"
+	"  AND a.attnum > 0"
+	" WHERE i.indrelid = ?1::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate"
+	"  AND i.indpred IS NULL ORDER BY i.indexrelid, at.n";
+
+/* Foreign keys of other tables, and tables that inherit, whose rows are found in this one too. */
+static const char collateral_sql[] =
+	"SELECT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k"
+	" WHERE k.confrelid = ?1::regclass AND k.conrelid <> k.confrelid AND k.contype = 'f'"
+	"  AND k.confdeltype IN ('c', 'n', 'd')"
+	" UNION ALL SELECT h.inhrelid::regclass::text FROM pg_catalog.pg_inherits h"
+	" JOIN pg_catalog.pg_class c ON c.oid = h.inhparent"
+	" WHERE h.inhparent = ?1::regclass AND c.relkind = 'r'";
+
 static const struct tables_engine pg_engine = {
 	.version = pgt_version,
 	.load = pgt_load,
 	.version_age = VERSION_AGE,
 	.as_text = "::text",
 	.position = "strpos",
+	.insert = "INSERT INTO ",
+	.insert_params = 1600,
+	.unique_keys = unique_keys_sql,
+	.collateral = collateral_sql,
+	.defer = "SET CONSTRAINTS ALL DEFERRED",
 	.typed = true,
 };
 

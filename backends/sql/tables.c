@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backends/sql/poll.h"
+#include "backends/sql/tables_import.h"
 #include "backends/sql/tables_write.h"
 
 static struct tables *tables_of(struct pfs_view *view)
@@ -16,7 +17,7 @@ static struct tables *tables_of(struct pfs_view *view)
 
 /* ---- sessions ------------------------------------------------------------------------------- */
 
-static void catalog_put(struct tables *v, struct tables_catalog *c)
+void tables_catalog_put(struct tables *v, struct tables_catalog *c)
 {
 	bool last;
 
@@ -27,6 +28,14 @@ static void catalog_put(struct tables *v, struct tables_catalog *c)
 	pthread_mutex_unlock(&v->lock);
 	if (last)
 		tables_catalog_free(c);
+}
+
+struct tables_catalog *tables_catalog_keep(struct tables_session *s)
+{
+	pthread_mutex_lock(&s->v->lock);
+	s->catalog->refs++;
+	pthread_mutex_unlock(&s->v->lock);
+	return s->catalog;
 }
 
 /* Take the catalogue that is kept, if it is of this version; NULL: if it is young enough. */
@@ -89,7 +98,7 @@ static int catalog_get(struct tables_session *s)
 	old = v->catalog;
 	v->catalog = c;
 	pthread_mutex_unlock(&v->lock);
-	catalog_put(v, old);
+	tables_catalog_put(v, old);
 	s->catalog = c;
 	return 0;
 }
@@ -130,7 +139,7 @@ int tables_leave(struct tables_session *s, int err)
 	v->db->ops->put(v->db, s->c, is_broken(err)); /* rolls back what is left */
 	if (err == -ENOTSUP)
 		catalog_doubt(v);
-	catalog_put(v, s->catalog);
+	tables_catalog_put(v, s->catalog);
 	if (s->write && (!err || s->committed))
 		pfs_rows_poll_wrote(v->poll);
 	return err;
@@ -314,6 +323,12 @@ static void dir_attr(const struct tables_table *t, struct pfs_view_attr *out)
 {
 	*out = (struct pfs_view_attr){
 		.mode = S_IFDIR | (t && t->read_only ? 0555 : 0), .version = 1};
+}
+
+/* Is of every table, and not to be opened where that cannot be written. */
+static void import_attr(struct pfs_view_attr *out)
+{
+	*out = (struct pfs_view_attr){.mode = S_IFREG | 0200, .version = 1, .intake = true};
 }
 
 static void file_attr(struct pfs_bytes content, bool read_only, struct pfs_view_attr *out)
@@ -500,6 +515,7 @@ static int stat_place(struct tables_session *s, struct tables_place *p, struct p
 	case TABLES_ROOT:
 	case TABLES_ROWS:
 	case TABLES_SEGMENT:
+	case TABLES_IMPORTS:
 		dir_attr(p->kind == TABLES_ROOT ? NULL : p->table, out);
 		return 0;
 	case TABLES_ROW:
@@ -510,6 +526,9 @@ static int stat_place(struct tables_session *s, struct tables_place *p, struct p
 		return err ? err : stat_cell(s, p, out);
 	case TABLES_EXPORT:
 		*out = (struct pfs_view_attr){.mode = S_IFREG | 0444, .version = 1, .unsized = true};
+		return 0;
+	case TABLES_IMPORT:
+		import_attr(out);
 		return 0;
 	default:
 		err = tables_render(s, p, &text);
@@ -593,11 +612,13 @@ static ssize_t read_place(struct tables_session *s, struct tables_place *p, uint
 	case TABLES_ROOT:
 	case TABLES_ROWS:
 	case TABLES_SEGMENT:
+	case TABLES_IMPORTS:
 	case TABLES_ROW:
 		return -EISDIR;
 	case TABLES_CELL:
 		return read_cell(s, p, off, buf, len, version);
 	case TABLES_EXPORT:
+	case TABLES_IMPORT:
 		return 0;
 	default:
 		n = tables_render(s, p, &text);
@@ -917,6 +938,27 @@ static int export_attr(const struct page *page, size_t i, struct pfs_view_attr *
 	return 0;
 }
 
+static const char *import_name(const struct page *page, size_t i)
+{
+	(void)page;
+	return tables_import_names[i];
+}
+
+static int import_attr_at(const struct page *page, size_t i, struct pfs_view_attr *out)
+{
+	(void)page;
+	(void)i;
+	import_attr(out);
+	return 0;
+}
+
+static int list_imports(struct page *page)
+{
+	return page->p->nparts
+		       ? list_names(page, TABLES_IMPORT_FORMATS, format_name, import_attr_at)
+		       : list_names(page, TABLES_IMPORT_HOWS, import_name, plain_dir);
+}
+
 /* Columns with an index. */
 static int list_indexed(struct page *page)
 {
@@ -1018,6 +1060,8 @@ static int list_place(struct page *page)
 		return list_rows(page);
 	case TABLES_SEGMENT:
 		return list_segment(page);
+	case TABLES_IMPORTS:
+		return list_imports(page);
 	case TABLES_ROW:
 		return list_row(page);
 	default:
@@ -1160,6 +1204,7 @@ static const struct pfs_view_ops tables_ops = {
 	.list = tb_list,
 	.read = tb_read,
 	.snapshot = tb_snapshot,
+	.intake = tables_intake,
 	.write = tables_write,
 	.remove = tables_remove,
 	.mkdir = tables_mkdir,

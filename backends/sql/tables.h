@@ -8,6 +8,8 @@
  *		.page/N/SIZE/ .columns/A,B/ .sample/N/ .export/{csv,json,jsonl,tsv}
  *				a selection of rows; they chain in this order, each left out at will, and
  *				.by and .where come any number of times
+ *	TABLE/.import/{append,upsert,replace}/{csv,json,jsonl}
+ *				what is written there becomes rows, in one transaction
  *
  * A path becomes a place (tables_path.c), and a place one statement (tables_sql.c) whose identifiers are
  * those of the catalogue and whose values are parameters. What begins with a dot, and KEY.json, is never
@@ -21,6 +23,7 @@
  *	tables_format.c	 rows as JSON, CSV and TSV
  *	tables_drawn.c	 listings in another order than that of keys
  *	tables_export.c	 selections as one file
+ *	tables_import*.c files that become rows: tables_import.h
  *	tables_write.c	 what is written
  *	tables_json.c	 one JSON object, read
  *	tables_pending.c rows that are not complete yet
@@ -49,6 +52,7 @@ struct tables_column {
 	enum tables_affinity affinity;
 	bool binary; /* a value that is not there yet would be a blob */
 	bool not_null, has_default, computed, indexed;
+	bool identity; /* computed, but an INSERT can be told to take a value */
 	unsigned key; /* 1, 2, ...: the place in the primary key; 0: none */
 };
 
@@ -85,6 +89,16 @@ struct tables_engine {
 	int (*load)(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tables_catalog *out);
 	int64_t version_age;  /* ns that an answer of version may be old; 0: it is asked in every call */
 	const char *as_text;  /* behind a column: its text, where the engine makes none by itself */
+	/* What an INSERT begins with, and how many parameters one may have that makes several rows. */
+	const char *insert;
+	size_t insert_params; /* 0: one row each is as good */
+	/*
+	 * Of the table ?1 (its `relation` where `typed`, else its name): the columns of its unique keys, as a
+	 * number that tells the keys apart, and a name (NULL: something else is in the key); the name of
+	 * another table whose rows a DELETE of all of its rows would change or remove.
+	 */
+	const char *unique_keys, *collateral;
+	const char *defer; /* foreign keys, where they can be, are looked at when the transaction ends */
 	const char *position; /* the function that says where in a text another begins, from 1 */
 	bool typed;	      /* parameters take the type that stands beside them */
 };
@@ -145,6 +159,8 @@ enum tables_kind {
 	TABLES_COUNT,
 	TABLES_INFO,
 	TABLES_EXPORT,
+	TABLES_IMPORTS, /* .import, or a directory in it */
+	TABLES_IMPORT,
 	TABLES_ROW,
 	TABLES_ROW_FILE,
 	TABLES_CELL,
@@ -163,6 +179,12 @@ enum tables_segment {
 
 enum tables_format { TABLES_CSV, TABLES_JSON, TABLES_JSONL, TABLES_TSV, TABLES_FORMATS };
 extern const char *const tables_format_names[TABLES_FORMATS];
+
+/* What an import does with the rows that are there. */
+enum tables_import_how { TABLES_APPEND, TABLES_UPSERT, TABLES_REPLACE, TABLES_IMPORT_HOWS };
+extern const char *const tables_import_names[TABLES_IMPORT_HOWS];
+/* Of the formats the first: TSV is for reading. */
+#define TABLES_IMPORT_FORMATS 3
 
 struct tables_filter {
 	size_t column;
@@ -197,7 +219,8 @@ struct tables_place {
 	size_t nparts;
 	size_t segment_column;
 	enum tables_op segment_op;
-	enum tables_format format; /* EXPORT, ROW_FILE */
+	enum tables_format format; /* EXPORT, IMPORT, ROW_FILE */
+	enum tables_import_how how; /* IMPORT; IMPORTS with a part */
 	struct tables_key key;	   /* ROW, ROW_FILE, CELL */
 	size_t column;		   /* CELL */
 	bool virtual_;		   /* a dot-segment is in the path */
@@ -291,6 +314,9 @@ struct tables_session {
 };
 
 int tables_enter(struct tables *v, bool write, struct tables_session *out);
+/* Keep the session's catalogue longer than the session: to be put. */
+struct tables_catalog *tables_catalog_keep(struct tables_session *s);
+void tables_catalog_put(struct tables *v, struct tables_catalog *c); /* NULL: no-op */
 /* err 0: commit what was written. Returns err, or why it was not. */
 int tables_leave(struct tables_session *s, int err);
 /* Run a statement up to its first row: 0 and *out, to be ended; -ENOENT: it has none. */
@@ -311,6 +337,10 @@ int tables_drawn_list(struct tables_session *s, const struct tables_place *p, st
 		      struct pfs_bytes after, size_t limit, pfs_view_entry_fn fn, void *arg,
 		      bool *end);
 void tables_drawn_free(struct tables *v);
+/* A file without a name. 0 or -errno. */
+int tables_temp_file(int *fd);
+/* Write what has been gathered, and empty it. */
+int tables_temp_drain(int fd, struct pfs_buf *b);
 /* The export at p, into a file without a name: see pfs_store_snapshot(). */
 int tables_export(struct tables_session *s, struct tables_place *p, int *fd);
 void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,

@@ -13,7 +13,7 @@
 /* Rows are gathered up to so many bytes. */
 #define PIECE (256u << 10)
 
-static int make_file(int *fd)
+int tables_temp_file(int *fd)
 {
 	const char *dir = getenv("TMPDIR");
 	FILE *file;
@@ -29,8 +29,7 @@ static int make_file(int *fd)
 	return *fd < 0 ? -errno : 0;
 }
 
-/* Write what has been gathered. */
-static int drain(int fd, struct pfs_buf *b)
+int tables_temp_drain(int fd, struct pfs_buf *b)
 {
 	size_t done = 0;
 	ssize_t n;
@@ -40,7 +39,7 @@ static int drain(int fd, struct pfs_buf *b)
 	while (done < b->len) {
 		n = write(fd, b->data + done, b->len - done);
 		if (n < 0 && errno != EINTR) {
-			pfs_error_text_set("an export needs room in the directory of temporary files");
+			pfs_error_text_set("there is no room in the directory of temporary files, see TMPDIR");
 			return -errno;
 		}
 		done += n > 0 ? (size_t)n : 0;
@@ -73,7 +72,7 @@ static int write_rows(struct tables_session *s, struct tables_place *p, const st
 	while (!err) {
 		tables_format_row(p->format, p, s->v->db, r, (int)tables_nkeys(p->table), n++, &out);
 		if (out.len >= PIECE || out.failed)
-			err = drain(fd, &out);
+			err = tables_temp_drain(fd, &out);
 		if (!err)
 			err = s->v->db->ops->next(r);
 		err = err > 0 ? 0 : err ? err : -ENOENT;
@@ -82,7 +81,7 @@ static int write_rows(struct tables_session *s, struct tables_place *p, const st
 	err = err == -ENOENT ? 0 : err;
 	if (!err) {
 		tables_format_tail(p->format, &out);
-		err = drain(fd, &out);
+		err = tables_temp_drain(fd, &out);
 	}
 	pfs_buf_release(&out);
 	return err;
@@ -99,7 +98,7 @@ int tables_export(struct tables_session *s, struct tables_place *p, int *fd)
 	for (i = 0; i < n; i++)
 		columns[i] = tables_shown_at(p, i);
 	select_rows(p, columns, &sql);
-	err = make_file(fd);
+	err = tables_temp_file(fd);
 	if (!err) {
 		err = write_rows(s, p, &sql, *fd);
 		if (err) {

@@ -11,6 +11,7 @@
 
 const char *const tables_op_names[TABLES_OPS] = {"eq", "ne",   "lt",	   "le",     "gt",
 						 "ge", "like", "contains", "prefix", "is-null"};
+const char *const tables_import_names[TABLES_IMPORT_HOWS] = {"append", "upsert", "replace"};
 const char *const tables_format_names[TABLES_FORMATS] = {"csv", "json", "jsonl", "tsv"};
 
 /* rank: order in a path; parts: names that follow. */
@@ -256,6 +257,11 @@ static int take_virtual(struct tables_place *p, struct pfs_bytes name, unsigned 
 		p->virtual_ = true;
 		return 0;
 	}
+	if (!p->virtual_ && pfs_bytes_eq(name, PFS_BYTES(".import"))) {
+		p->kind = TABLES_IMPORTS;
+		p->virtual_ = true;
+		return 0;
+	}
 	for (i = 0; i < TABLES_SEGMENTS; i++) {
 		const struct segment *s = &segments[i];
 
@@ -271,6 +277,22 @@ static int take_virtual(struct tables_place *p, struct pfs_bytes name, unsigned 
 		return 0;
 	}
 	return -ENOENT;
+}
+
+static int take_import(struct tables_place *p, struct pfs_bytes name)
+{
+	int found = p->nparts ? find_word(tables_format_names, TABLES_IMPORT_FORMATS, name)
+			      : find_word(tables_import_names, TABLES_IMPORT_HOWS, name);
+
+	if (found < 0)
+		return -ENOENT;
+	if (p->nparts++) {
+		p->kind = TABLES_IMPORT;
+		p->format = (enum tables_format)found;
+	} else {
+		p->how = (enum tables_import_how)found;
+	}
+	return 0;
 }
 
 static int take_row(struct tables_place *p, struct pfs_bytes name)
@@ -321,6 +343,8 @@ static int take(const struct tables_catalog *c, struct tables_place *p, struct p
 		return name.p[0] == '.' ? take_virtual(p, name, rank) : take_row(p, name);
 	case TABLES_SEGMENT:
 		return take_part(p, name);
+	case TABLES_IMPORTS:
+		return take_import(p, name);
 	case TABLES_ROW:
 		return take_cell(p, name);
 	default:

@@ -22,7 +22,7 @@ static int refuse(int err, const struct tables_column *col, const char *why)
 	return err;
 }
 
-static int writable(const struct tables_table *t)
+int tables_writable(const struct tables_table *t)
 {
 	if (!t)
 		return -EPERM;
@@ -368,8 +368,7 @@ static int decode_base64(const struct tables_column *col, struct pfs_bytes text,
 	return 0;
 }
 
-/* What a field says for a column where `old` stands. Its bytes are the field's or the assignment's. */
-static int field_value(const struct tables_column *col, const struct pfs_value *old,
+int tables_field_value(const struct tables_column *col, const struct pfs_value *old,
 		       const struct tables_json_field *f, struct tables_assign *out)
 {
 	struct pfs_bytes text = {f->text.data, f->text.len};
@@ -432,7 +431,7 @@ static int assignments(struct tables_session *s, struct tables_place *p, struct 
 			tables_column_at(s, r, tables_nkeys(p->table) + (size_t)at, &old);
 		(*n)++;
 		a->column = cell.column = (size_t)at;
-		err = field_value(col, &old, f, a);
+		err = tables_field_value(col, &old, f, a);
 		if (!err && r && same(&old, &a->value)) {
 			pfs_buf_release(&a->bytes);
 			*a = (struct tables_assign){0};
@@ -548,7 +547,7 @@ int tables_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_w
 	if (err == -ENOENT && w->create)
 		err = -EPERM; /* no table, column or row has such a name */
 	if (!err)
-		err = writable(p.table);
+		err = tables_writable(p.table);
 	if (!err && p.kind == TABLES_CELL)
 		err = write_cell(&s, &p, w);
 	else if (!err)
@@ -593,7 +592,7 @@ int tables_remove(struct pfs_view *view, struct pfs_bytes path, bool dir)
 		return err;
 	err = tables_path(s.catalog, path, &p);
 	if (!err)
-		err = writable(p.table);
+		err = tables_writable(p.table);
 	if (!err)
 		err = remove_place(&s, &p, dir);
 	tables_place_release(&p);
@@ -614,7 +613,7 @@ int tables_mkdir(struct pfs_view *view, struct pfs_bytes path)
 	if (err == -ENOENT)
 		err = p.kind == TABLES_ROW ? -EILSEQ : -EPERM;
 	if (!err)
-		err = writable(p.table);
+		err = tables_writable(p.table);
 	if (!err && p.kind != TABLES_ROW)
 		err = p.kind == TABLES_ROWS || p.kind == TABLES_SEGMENT ? -EEXIST : -EPERM;
 	if (!err)
@@ -714,7 +713,7 @@ int tables_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_by
 		return err;
 	err = tables_path(s.catalog, path, &p);
 	if (!err)
-		err = writable(p.table);
+		err = tables_writable(p.table);
 	if (!err && p.kind != TABLES_CELL)
 		err = -EOPNOTSUPP;
 	if (!err)

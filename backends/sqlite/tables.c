@@ -309,7 +309,20 @@ static int lite_load(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tab
 }
 
 static const struct tables_engine lite_engine = {
-	.version = lite_version, .load = lite_load, .as_text = "", .position = "instr"};
+	.version = lite_version,
+	.load = lite_load,
+	.as_text = "",
+	.position = "instr",
+	/* Whatever the constraints of the table say of conflicts: a row that is not put in is an error. */
+	.insert = "INSERT OR ABORT INTO ",
+	.unique_keys = "SELECT i.seq, x.name FROM pragma_index_list(?1, 'main') AS i,"
+		       " pragma_index_info(i.name, 'main') AS x WHERE i.\"unique\" AND NOT i.partial"
+		       " ORDER BY i.seq, x.seqno",
+	.collateral = "SELECT m.name FROM main.sqlite_schema AS m, pragma_foreign_key_list(m.name, 'main')"
+		      " AS f WHERE m.type = 'table' AND f.\"table\" = ?1 COLLATE NOCASE AND"
+		      " f.on_delete NOT IN ('NO ACTION', 'RESTRICT') AND m.name <> ?1 COLLATE NOCASE",
+	.defer = "PRAGMA defer_foreign_keys = ON",
+};
 
 static const struct pfs_engine descriptor = {
 	.spec_version = PFS_SPEC_VERSION,

@@ -283,7 +283,7 @@ void c_assert_attr_equal(const struct pfs_attr *a, const struct pfs_attr *b)
 	assert_int_equal(a->mtime, b->mtime);
 	assert_int_equal(a->ctime, b->ctime);
 	assert_int_equal(a->btime, b->btime);
-	assert_false(a->derived || a->unsized || b->derived || b->unsized); /* of views alone */
+	assert_false(a->derived || a->unsized || a->intake || b->derived || b->unsized || b->intake); /* of views alone */
 }
 
 void c_do(struct contract *c, struct pfs_mutation *m)
