@@ -19,7 +19,8 @@
 
 const char *const pfs_capability_names[] = {
 	"hard_links", "xattrs", "push",	      "durable_sync", "ranged_writes", "locks", "expiry",
-	"namespaces", "sparse", "persistent", "lists_all", "late_create", "told_xattrs", NULL,
+	"namespaces", "sparse", "persistent", "lists_all", "late_create", "told_xattrs",
+	"trials",     NULL,
 };
 
 const char *const pfs_call_names[PFS_CALL_COUNT_] = {
@@ -736,6 +737,17 @@ int pfs_store_xattr_list(struct pfs_store *s, uint64_t id, struct pfs_buf *out)
 	return err;
 }
 
+static int check_trial(const struct pfs_store *s, const struct pfs_batch *batch)
+{
+	enum pfs_op op = batch->ops[0].op;
+
+	if (!(s->backend->engine->capabilities & PFS_CAP_TRIALS))
+		return -EOPNOTSUPP;
+	if (batch->nops != 1 || batch->ops[0].content)
+		return -EINVAL;
+	return op == PFS_OP_WRITE || op == PFS_OP_APPEND || op == PFS_OP_REPLACE ? 0 : -EINVAL;
+}
+
 int pfs_store_commit(struct pfs_store *s, struct pfs_batch *batch)
 {
 	int64_t start;
@@ -748,6 +760,9 @@ int pfs_store_commit(struct pfs_store *s, struct pfs_batch *batch)
 		return 0;
 	if (!s->backend->ops->commit)
 		return -EOPNOTSUPP;
+	err = batch->trial ? check_trial(s, batch) : 0;
+	if (err)
+		return err;
 	if (batch->epoch != pfs_store_epoch(s))
 		return -ESTALE;
 	for (i = 0; i < batch->nops; i++) {

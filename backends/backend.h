@@ -30,7 +30,7 @@
 #include "backends/option.h"
 
 /* Raised whenever a slot or structure below changes its meaning. */
-#define PFS_SPEC_VERSION 3
+#define PFS_SPEC_VERSION 4
 
 #define PFS_NAME_MAX	   255 /* bytes in a name */
 #define PFS_XATTR_NAME_MAX 255
@@ -71,6 +71,7 @@ enum pfs_capability {
 	 * names, beside those of fs/.
 	 */
 	PFS_CAP_TOLD_XATTRS = 1u << 12,
+	PFS_CAP_TRIALS = 1u << 13, /* batch.trial */
 };
 /* The names of the bits, in order, ended by NULL ("hard_links", ...). */
 extern const char *const pfs_capability_names[];
@@ -269,6 +270,12 @@ struct pfs_batch {
 	size_t nops;
 	int64_t now;
 	uint64_t epoch; /* pfs_store_epoch() when the ids in it were obtained; -ESTALE if it moved */
+	/*
+	 * PFS_CAP_TRIALS; without it -EOPNOTSUPP. Nothing is changed, and no result set: what would be said
+	 * of the batch, which is one WRITE, APPEND or REPLACE (else -EINVAL), as far as that is known before a
+	 * commit. 0: nothing is against it now, nor against what its content may be the beginning of.
+	 */
+	bool trial;
 	/* Results. */
 	size_t failed;	    /* index of the mutation that failed */
 	struct pfs_msg msg; /* the engine's words on an unexpected failure */

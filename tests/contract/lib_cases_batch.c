@@ -227,6 +227,27 @@ static void an_empty_batch_does_nothing(void **state)
 	c_assert_unchanged(c, before);
 }
 
+static void a_trial_changes_nothing(void **state)
+{
+	static const enum pfs_op ops[] = {PFS_OP_WRITE, PFS_OP_APPEND, PFS_OP_REPLACE};
+	static const struct pfs_seg seg = {0, "tried", 5};
+	struct contract *c = *state;
+	uint64_t id = c_file(c, c->root, "f", "what is there");
+	char *before = c_dump(c);
+	size_t i;
+
+	for (i = 0; i < PFS_ARRAY_SIZE(ops); i++) {
+		struct pfs_mutation m = m_content(ops[i], id, &seg, 1);
+		struct pfs_batch batch = {.ops = &m, .nops = 1, .now = 1, .trial = true,
+					  .epoch = pfs_store_epoch(c->s)};
+
+		m.size = 5;
+		assert_int_equal(pfs_store_commit(c->s, &batch),
+				 c_has(c, PFS_CAP_TRIALS) ? 0 : -EOPNOTSUPP);
+	}
+	c_assert_unchanged(c, before);
+}
+
 static void a_version_that_moved_fails_the_batch_with_eagain(void **state)
 {
 	struct contract *c = *state;
@@ -410,6 +431,7 @@ const struct contract_case contract_batch_cases[] = {
 	CASE(a_batch_applies_its_mutations_in_order),
 	CASE(what_a_batch_writes_twice_is_as_written_last),
 	CASE(an_empty_batch_does_nothing),
+	CASE(a_trial_changes_nothing),
 	CASE(a_version_that_moved_fails_the_batch_with_eagain),
 	CASE(a_precondition_sees_what_its_own_batch_did_before),
 	CASE(a_batch_moves_a_directory_s_times_to_its_own),

@@ -158,7 +158,7 @@ static void every_capability_and_call_has_a_name(void **state)
 	(void)state;
 	for (i = 0; pfs_capability_names[i]; i++)
 		assert_true(strlen(pfs_capability_names[i]) > 0);
-	assert_int_equal(1u << (i - 1), PFS_CAP_TOLD_XATTRS);
+	assert_int_equal(1u << (i - 1), PFS_CAP_TRIALS);
 	for (i = 0; i < PFS_CALL_COUNT_; i++)
 		assert_non_null(pfs_call_names[i]);
 }
