@@ -424,6 +424,8 @@ int pfs_fs_setattr(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_node
 	int err = 0;
 
 	err = pfs_node_prepare(node);
+	if (!err && file)
+		err = file->refused;
 	if (err)
 		return err;
 	if ((mask & PFS_FS_SET_SIZE) && pfs_node_attr_known(node).intake) {

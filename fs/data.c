@@ -63,6 +63,11 @@ void pfs_data_put(struct pfs_data *data)
 	if (!gone)
 		return;
 	pfs_store_release_id(atomic_load(&node->vol->store), node->id);
+	/* A file that was to be there with its first content only is not. */
+	if ((data->lost || data->refused) && pfs_vol_offers(node->vol, PFS_CAP_LATE_CREATE)) {
+		pfs_node_drop_attr(fs, node);
+		pfs_inval_known_later(fs, node);
+	}
 	pfs_dirty_clear(&data->dirty);
 	pthread_mutex_destroy(&data->lock);
 	pthread_cond_destroy(&data->cond);
@@ -705,7 +710,7 @@ int pfs_data_start_rewrite(struct pfs_data *data, bool killpriv)
 	data->append_at = UINT64_MAX;
 	data->rewrite = data->local = true;
 	data->fresh = false;
-	data->written = data->publish = false;
+	data->written = data->publish = data->refused = false;
 	data->failing_since = 0;
 	data->killpriv |= killpriv;
 	data->size = 0;

@@ -44,6 +44,17 @@ static int told(struct pfs_file *file, int err)
 	return err;
 }
 
+/* The first write is tried, where the engine can tell then what a close would be too late for. */
+static int try_first(struct pfs_file *file, const void *buf, size_t len, off_t off,
+		     enum pfs_append append)
+{
+	if (file->tried || !pfs_vol_offers(file->node->vol, PFS_CAP_TRIALS))
+		return 0;
+	file->tried = true;
+	file->refused = pfs_data_try(file->data, buf, len, (uint64_t)off, append);
+	return file->refused;
+}
+
 static bool appends(int flags)
 {
 	return opened_for_writing(flags) && (flags & O_APPEND);
@@ -469,11 +480,13 @@ ssize_t pfs_fs_write(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 		return -EINVAL;
 	if ((uint64_t)off + len > (uint64_t)PFS_SIZE_MAX)
 		return -EFBIG;
-	err = tell_losses(file);
+	err = file->refused ? file->refused : tell_losses(file);
 	if (!err)
 		err = pfs_locks_check(file->node);
 	if (!err)
 		err = check_expiry(fs, file);
+	if (!err && !from_cache)
+		err = try_first(file, buf, len, off, append);
 	if (!err)
 		err = pfs_data_write(file->data, buf, len, (uint64_t)off, append,
 				     ctx->uid != 0 &&
@@ -533,6 +546,8 @@ int pfs_fs_flush(struct pfs_fs *fs, struct pfs_file *file)
 		return 0;
 	if (file->intake)
 		return finish_intake(file);
+	if (file->refused)
+		return file->refused;
 	if (flush_needed(file->data)) {
 		err = publish(file);
 		if (err)
@@ -549,6 +564,8 @@ int pfs_fs_fsync(struct pfs_fs *fs, struct pfs_file *file, bool datasync)
 	(void)datasync;
 	if (!file->data)
 		return 0;
+	if (file->refused)
+		return file->refused;
 	if (queued(file->node)) {
 		err = pfs_queue_settle(file->node->vol);
 		if (err)
@@ -564,7 +581,7 @@ int pfs_fs_fsync(struct pfs_fs *fs, struct pfs_file *file, bool datasync)
 
 void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file)
 {
-	bool writes = opened_for_writing(file->flags), last, dirty;
+	bool writes = opened_for_writing(file->flags), last, dirty, refused;
 	struct pfs_data *data = file->data;
 
 	if (data) {
@@ -575,7 +592,13 @@ void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file)
 		data->appenders -= appends(file->flags);
 		last = --data->opens == 0 || (writes && data->writers == 0);
 		dirty = !pfs_data_clean(data);
+		/* Who truncated it and was not refused means it to be empty. */
+		if (writes && (file->flags & O_TRUNC) && !file->refused)
+			data->refused = false;
+		refused = data->refused;
 		pthread_mutex_unlock(&data->lock);
+		if (last && refused)
+			pfs_data_drop_unwritten(data);
 		/* Nobody is left to be told; what fails is tried again and noted by data.c. */
 		if (last && dirty)
 			(void)publish(file);
@@ -637,6 +660,8 @@ int pfs_fs_fallocate(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 		return -EPERM;
 	if (file->intake)
 		return -EOPNOTSUPP;
+	if (file->refused)
+		return file->refused;
 	if (off < 0 || len <= 0)
 		return -EINVAL;
 	if (off > PFS_SIZE_MAX - len)
@@ -713,6 +738,8 @@ ssize_t pfs_fs_copy_file_range(struct pfs_fs *fs, const struct pfs_ctx *ctx, str
 		return -EXDEV;
 	if (in->snapshot >= 0 || out->intake)
 		return -EOPNOTSUPP;
+	if (out->refused)
+		return out->refused;
 	if (off_in < 0 || off_out < 0)
 		return -EINVAL;
 	/* What no other client may see yet cannot be copied, or copied to, in the engine. */

@@ -126,6 +126,7 @@ struct pfs_data {
 	bool fresh;	  /* what the engine has is empty, made by this mount */
 	bool written;	  /* something to publish since the last publication */
 	bool publish;	  /* a publication was asked for and has not happened */
+	bool refused;	  /* a trial was, and nobody has begun anew since */
 	uint64_t content; /* staged content, 0: none */
 	/* With dirty bytes, or rewrite, or a pending create: the size and mtime this mount shows. */
 	bool local;
@@ -160,6 +161,8 @@ struct pfs_file {
 	uint64_t lost_told;	  /* data->lost as last told to this file */
 	uint64_t queue_lost_told; /* vol->queue_lost likewise */
 	struct pfs_buf text; /* control files: content as of the open */
+	bool tried;	     /* its first write was */
+	int refused;	     /* ... and this said of it: nothing of this file is committed */
 	int snapshot;	     /* objects without a size: theirs, a descriptor; else -1 */
 	struct pfs_intake *intake; /* what is taken in as a whole; else NULL */
 	_Atomic bool taken;	   /* something was written to it */
@@ -494,7 +497,7 @@ int pfs_data_start_rewrite(struct pfs_data *data, bool killpriv);
 void pfs_data_set_fresh(struct pfs_data *data);
 /* Whether the node is being rewritten, and something was written already. */
 bool pfs_data_unpublished(struct pfs_fs *fs, struct pfs_node *node);
-/* At the end: a rewrite that has not written anything leaves the old content as it is. */
+/* A rewrite that has not written anything leaves the old content as it is. */
 void pfs_data_drop_unwritten(struct pfs_data *data);
 /*
  * Cut or punch what a rewrite has so far. *done false: there is no rewrite, nothing was done, what was
@@ -502,6 +505,13 @@ void pfs_data_drop_unwritten(struct pfs_data *data);
  */
 int pfs_data_truncate(struct pfs_data *data, uint64_t size, bool *done);
 int pfs_data_punch(struct pfs_data *data, uint64_t off, uint64_t len, bool *done);
+/* trial.c */
+/*
+ * Before the first write of an open file: what the engine has against it, as far as that is known before
+ * the commit. An error is for good: what was written through this file is not committed.
+ */
+int pfs_data_try(struct pfs_data *data, const void *buf, size_t len, uint64_t off,
+		 enum pfs_append append);
 /* queue.c */
 void pfs_queue_wake(struct pfs_vol *vol, int64_t due); /* under vol->lock */
 void *pfs_committer_main(void *arg);
@@ -543,6 +553,8 @@ void pfs_inval_node_later(struct pfs_fs *fs, struct pfs_node *node);
 /* Take back the oldest negative answers of a volume, so that newer ones can be remembered. */
 void pfs_inval_negatives_later(struct pfs_vol *vol);
 void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_bytes name);
+/* The node, and the entry that the kernel knows it by: it asks for both again. */
+void pfs_inval_known_later(struct pfs_fs *fs, struct pfs_node *node);
 /* The file was opened while others' changes of its size were not told: see to it soon. */
 void pfs_inval_growth_later(struct pfs_fs *fs, struct pfs_node *node);
 /* The kernel is about to be told what `name` is in `dir`, or that it is not. */

@@ -159,6 +159,26 @@ void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_b
 	push(inv, dir, 0, &name);
 }
 
+void pfs_inval_known_later(struct pfs_fs *fs, struct pfs_node *node)
+{
+	struct pfs_node *parent;
+	char *name = NULL;
+
+	pfs_node_lock(fs, node);
+	parent = node->known_parent;
+	if (parent) {
+		name = strdup(node->known_name);
+		pfs_node_ref(fs, parent);
+	}
+	pfs_node_unlock(fs, node);
+	if (name)
+		pfs_inval_entry_later(fs, parent, pfs_bytes_str(name));
+	if (parent)
+		pfs_node_unref(fs, parent);
+	pfs_inval_node_later(fs, node);
+	free(name);
+}
+
 void pfs_inval_growth_later(struct pfs_fs *fs, struct pfs_node *node)
 {
 	struct pfs_invalidator *inv = of_backend(fs, node->vol->config->backend);

@@ -246,7 +246,8 @@ int pfs_vol_commit(struct pfs_vol *vol, struct pfs_batch *batch, struct pfs_node
 	/* It may have happened all the same, or the engine has what this mount does not know of. */
 	if (err)
 		pfs_nodes_changed(vol->fs);
-	if (err && !expected(err))
+	/* A refusal in the engine's own words is to be found afterwards, whatever it is. */
+	if (err && (!expected(err) || batch->trial || batch->msg.text[0]))
 		pfs_vol_note_failure(vol, err, node, name,
 				     batch->msg.text[0] ? batch->msg.text : pfs_error_text());
 	return err;

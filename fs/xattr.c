@@ -151,27 +151,6 @@ static int expiry_of(struct pfs_bytes name, struct pfs_bytes value, int64_t *out
 	return err;
 }
 
-/* The kernel was told how long it may believe in the file: it is told anew. */
-static void expiry_changed(struct pfs_fs *fs, struct pfs_node *node)
-{
-	struct pfs_node *parent;
-	char *name = NULL;
-
-	pfs_node_lock(fs, node);
-	parent = node->known_parent;
-	if (parent) {
-		name = strdup(node->known_name);
-		pfs_node_ref(fs, parent);
-	}
-	pfs_node_unlock(fs, node);
-	if (name)
-		pfs_inval_entry_later(fs, parent, pfs_bytes_str(name));
-	if (parent)
-		pfs_node_unref(fs, parent);
-	pfs_inval_node_later(fs, node);
-	free(name);
-}
-
 static int set_expiry(struct pfs_fs *fs, struct pfs_node *node, int64_t expires, int flags)
 {
 	struct pfs_mutation m = {.op = PFS_OP_SETATTR};
@@ -197,7 +176,7 @@ static int set_expiry(struct pfs_fs *fs, struct pfs_node *node, int64_t expires,
 	m.set.expires = expires;
 	err = commit_change(fs, node, &m);
 	if (!err)
-		expiry_changed(fs, node);
+		pfs_inval_known_later(fs, node);
 	return err;
 }
 

@@ -7,6 +7,7 @@
  *	edit.c		what mutations make of a value
  *	intake.c	what is taken in as a whole
  *	scratch.c	which names are scratch
+ *	trial.c		what an error means to a value that may not be whole
  *	options.c	the options of a store
  *
  * One lock, adopt->lock, guards nodes and contents in memory. It is a leaf: no view is called under it.
@@ -161,6 +162,11 @@ int adopt_edit(const struct pfs_mutation *ops, size_t n, const struct pfs_buf *s
 /* Does the op need nothing of the old value? */
 bool adopt_edit_whole(const struct pfs_mutation *m);
 bool adopt_is_content_op(enum pfs_op op);
+
+/* ---- trial.c -------------------------------------------------------------------------------- */
+
+/* Is the error of a trial for good, whatever else is written behind `value`? */
+bool adopt_refused(int err, struct pfs_bytes value);
 
 /* ---- commit.c ------------------------------------------------------------------------------- */
 

@@ -65,6 +65,11 @@ struct pfs_view_write {
 	bool create;
 	/* The version that this mount last read, or 0: for shapes where a place may hold another thing. */
 	uint64_t seen;
+	/*
+	 * PFS_CAP_TRIALS: nothing is to be changed, and `attr` not set. The error is what a write would say;
+	 * -EAGAIN: it could not be found out now.
+	 */
+	bool trial;
 	struct pfs_view_attr attr; /* result: as stat would say afterwards */
 };
 

@@ -77,6 +77,8 @@ static int rows_error(struct pg_conn *c, const PGresult *res)
 
 	if (c->lost)
 		return err;
+	if (err == -EBUSY) /* passing, as a lock */
+		return -EAGAIN;
 	if (detail) {
 		snprintf(text, sizeof(text), "%s. %.200s", pfs_error_text(), detail);
 		text[strcspn(text, "\n")] = '\0';
@@ -179,10 +181,12 @@ static int pgr_get(struct pfs_rows_db *base, bool write, struct pfs_rows_conn **
 	err = probe_start(db->b);
 	if (!err)
 		err = pfs_pool_get(pool, pfs_monotonic_ns() + db->b->retry_timeout, &conn);
-	if (err == -EBUSY)
+	if (err == -EBUSY) {
 		pfs_error_text_set("all %u connections were busy", pool->size + pool->overflow);
-	else if (err == -EHOSTDOWN && !pfs_error_text()[0])
+		err = -EAGAIN;
+	} else if (err == -EHOSTDOWN && !pfs_error_text()[0]) {
 		pfs_error_text_set("the server cannot be reached");
+	}
 	if (!err)
 		*out = conn;
 	return err;
@@ -452,6 +456,17 @@ static int pgr_begin(struct pfs_rows_conn *conn, bool write)
 	return err;
 }
 
+static int pgr_check(struct pfs_rows_conn *conn)
+{
+	struct pfs_rows *r = NULL;
+	int err = pgr_query(conn, "SET CONSTRAINTS ALL IMMEDIATE", NULL, 0, &r);
+
+	if (!err)
+		err = pgr_next(r);
+	pgr_end(r);
+	return err;
+}
+
 static int pgr_commit(struct pfs_rows_conn *conn)
 {
 	struct pg_rows_conn *rc = conn_of(conn);
@@ -533,6 +548,7 @@ static const struct pfs_rows_ops pg_rows_ops = {
 	.end = pgr_end,
 	.changes = pgr_changes,
 	.begin = pgr_begin,
+	.check = pgr_check,
 	.commit = pgr_commit,
 	.rollback = pgr_rollback,
 	.data_version = pgr_data_version,

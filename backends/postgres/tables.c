@@ -252,7 +252,8 @@ static const struct pfs_engine descriptor = {
 	.help = "the tables of a PostgreSQL database",
 	.kinds = PFS_KIND_SQL,
 	.layouts = PFS_LAYOUT_TABLES,
-	.capabilities = PFS_CAP_LATE_CREATE | PFS_CAP_TOLD_XATTRS | PFS_CAP_PERSISTENT,
+	.capabilities = PFS_CAP_LATE_CREATE | PFS_CAP_TOLD_XATTRS | PFS_CAP_PERSISTENT |
+			PFS_CAP_TRIALS,
 };
 
 int pg_tables_adopt(struct pfs_backend *host, const char *name, const struct pfs_option_set *store,

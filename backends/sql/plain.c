@@ -33,7 +33,7 @@ int plain_with(struct plain *v, bool write, bool repeat, plain_fn fn, void *arg)
 		err = -EIO;
 	}
 	/* It was there when the store was mounted. */
-	return err == -ENOTSUP ? -EIO : err;
+	return err == -ENOTSUP ? -EIO : pfs_rows_told(err);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -422,7 +422,7 @@ static int tell(struct plain *v)
 	if (moved)
 		pfs_view_changed(&v->base, NULL);
 	pthread_mutex_unlock(&v->tell_lock);
-	return err;
+	return pfs_rows_told(err);
 }
 
 static void *watch_main(void *arg)
@@ -519,7 +519,7 @@ static int pv_start(struct pfs_view *view, struct pfs_msg *msg)
 	if (err && msg && !msg->text[0])
 		pfs_msg_set(msg, "%s", pfs_error_text()[0] ? pfs_error_text() : strerror(-err));
 	if (err)
-		return err == -ENOTSUP ? -EINVAL : err;
+		return err == -ENOTSUP ? -EINVAL : pfs_rows_told(err);
 	v->enc.text = strcmp(v->dialect->engine, "sqlite") != 0 && v->key.type != PLAIN_BYTES;
 	v->flat.text = v->enc.text;
 	v->after_separator.len = 0;

@@ -39,7 +39,7 @@ int pfs_rows_poll_now(struct pfs_rows_poll *p)
 	if (changed || wrote)
 		pfs_view_changed(p->view, NULL);
 	pthread_mutex_unlock(&p->lock);
-	return err;
+	return pfs_rows_told(err);
 }
 
 static void *run(void *arg)

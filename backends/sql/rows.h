@@ -11,6 +11,8 @@
 #ifndef PFS_BACKENDS_SQL_ROWS_H
 #define PFS_BACKENDS_SQL_ROWS_H
 
+#include <errno.h>
+
 #include "backends/backend.h"
 
 enum pfs_value_type { PFS_VALUE_NULL, PFS_VALUE_INTEGER, PFS_VALUE_REAL, PFS_VALUE_TEXT, PFS_VALUE_BLOB };
@@ -39,8 +41,9 @@ struct pfs_rows; /* a result that is being read */
 
 /*
  * Errors, beside those of backends/backend.h, with pfs_error_text() in the engine's words:
- *	-EEXIST unique, -EINVAL check, not null, type, -EBUSY a foreign key or a lock, -EACCES privilege,
+ *	-EEXIST unique, -EINVAL check, not null, type, -EBUSY a foreign key, -EACCES privilege,
  *	-ENOTSUP no such table, column or function
+ *	-EAGAIN	others have a lock or all connections, and time is up: pfs_rows_told()
  */
 struct pfs_rows_ops {
 	void (*free)(struct pfs_rows_db *db);
@@ -66,6 +69,8 @@ struct pfs_rows_ops {
 	 * that ends with db->lock.
 	 */
 	int (*begin)(struct pfs_rows_conn *c, bool write);
+	/* What commit would have against it that no statement has said yet: constraints that wait for it. */
+	int (*check)(struct pfs_rows_conn *c);
 	/* -EINPROGRESS: the connection broke, and nobody knows whether it was done. */
 	int (*commit)(struct pfs_rows_conn *c);
 	void (*rollback)(struct pfs_rows_conn *c);
@@ -83,6 +88,12 @@ struct pfs_rows_db {
 	const struct pfs_rows_ops *ops;
 	const char *lock; /* " FOR UPDATE", or "" where begin keeps all other writers out */
 };
+
+/* An error as backends/backend.h has it. */
+static inline int pfs_rows_told(int err)
+{
+	return err == -EAGAIN ? -EBUSY : err;
+}
 
 /* Append "name" with the quotes doubled that it has. */
 void pfs_rows_ident(struct pfs_buf *sql, struct pfs_bytes name);

@@ -115,7 +115,7 @@ int tables_enter(struct tables *v, bool write, struct tables_session *out)
 
 	err = v->db->ops->get(v->db, write, &s.c);
 	if (err)
-		return err;
+		return pfs_rows_told(err);
 	err = v->db->ops->begin(s.c, write);
 	if (!err)
 		err = catalog_get(&s);
@@ -123,14 +123,16 @@ int tables_enter(struct tables *v, bool write, struct tables_session *out)
 		v->db->ops->put(v->db, s.c, is_broken(err));
 	else
 		*out = s;
-	return err;
+	return pfs_rows_told(err);
 }
 
 int tables_leave(struct tables_session *s, int err)
 {
 	struct tables *v = s->v;
 
-	if (!err && s->write && !s->committed)
+	if (!err && s->trial)
+		err = v->db->ops->check(s->c);
+	else if (!err && s->write && !s->committed)
 		err = v->db->ops->commit(s->c);
 	if (err == -EINPROGRESS) {
 		pfs_error_text_set("the connection broke: outcome unknown");
@@ -140,9 +142,9 @@ int tables_leave(struct tables_session *s, int err)
 	if (err == -ENOTSUP)
 		catalog_doubt(v);
 	tables_catalog_put(v, s->catalog);
-	if (s->write && (!err || s->committed))
+	if (s->write && !s->trial && (!err || s->committed))
 		pfs_rows_poll_wrote(v->poll);
-	return err;
+	return s->trial ? err : pfs_rows_told(err);
 }
 
 int tables_first_row(struct tables_session *s, const struct tables_sql *sql, struct pfs_rows **out)

@@ -299,16 +299,16 @@ int tables_pending_give(struct tables_session *s, struct tables_place *p,
 	}
 	if (!err && complete(p->table, *slot)) {
 		err = insert(s, p, *slot);
-		if (!err)
+		if (!err && !s->trial)
 			err = s->v->db->ops->commit(s->c); /* the row is forgotten with it, or not */
-		if (!err) {
+		if (!err && !s->trial) {
 			s->committed = true;
 			drop(slot);
 			cell = NULL;
 		}
 	}
-	/* What the engine refused was not given. */
-	if (err && cell) {
+	/* What the engine refused, or was only tried, was not given. */
+	if ((err || s->trial) && cell) {
 		pfs_buf_release(&cell->bytes);
 		cell->bytes = before.bytes;
 		cell->value = before.value;

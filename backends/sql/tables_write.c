@@ -321,7 +321,7 @@ static int write_cell(struct tables_session *s, struct tables_place *p, struct p
 		err = text_value(col, &old, made, &value);
 	if (!err)
 		err = set_cell(s, p, there, &old, &value);
-	if (!err)
+	if (!err && !w->trial)
 		err = stat_cell(s, p, &w->attr);
 	pfs_buf_release(&bytes);
 	pfs_buf_release(&out);
@@ -524,7 +524,7 @@ static int write_json(struct tables_session *s, struct tables_place *p, struct p
 		err = tables_json_parse(made, &j);
 	if (!err)
 		err = apply_json(s, p, &j, w->create);
-	if (!err)
+	if (!err && !w->trial)
 		err = tables_stat_place(s, p, &w->attr);
 	tables_json_release(&j);
 	pfs_buf_release(&old);
@@ -541,8 +541,9 @@ int tables_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_w
 	int err;
 
 	err = tables_enter(tables_of(view), true, &s);
-	if (err)
-		return err;
+	if (err) /* a trial finds nobody waiting for a lock at fault */
+		return w->trial && err == -EBUSY ? -EAGAIN : err;
+	s.trial = w->trial;
 	err = tables_path(s.catalog, path, &p);
 	if (err == -ENOENT && w->create)
 		err = -EPERM; /* no table, column or row has such a name */

@@ -79,6 +79,9 @@ static int lite_error(sqlite3 *sq, int rc)
 		break;
 	}
 	switch (rc & 0xff) {
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EAGAIN;
 	case SQLITE_CONSTRAINT:
 	case SQLITE_MISMATCH:
 		return -EINVAL;
@@ -205,7 +208,7 @@ static int writer_get(struct lite_db *db, struct pfs_rows_conn **out)
 	until.tv_sec += (time_t)(db->timeout / NSEC_PER_SEC) + 1;
 	if (pthread_mutex_timedlock(&db->writing, &until)) {
 		pfs_error_text_set("SQLite: another write takes too long");
-		return -EBUSY;
+		return -EAGAIN;
 	}
 	err = writer_open(db);
 	if (err)
@@ -236,8 +239,10 @@ static int lite_get(struct pfs_rows_db *base, bool write, struct pfs_rows_conn *
 			break;
 		pfs_pool_put(&db->pool, conn, true);
 	}
-	if (err == -EBUSY)
+	if (err == -EBUSY) {
 		pfs_error_text_set("all %u connections were busy", db->pool.size + db->pool.overflow);
+		err = -EAGAIN;
+	}
 	if (!err)
 		*out = conn;
 	return err;
@@ -442,6 +447,17 @@ static int lite_begin(struct pfs_rows_conn *conn, bool write)
 	return err;
 }
 
+static int lite_check(struct pfs_rows_conn *conn)
+{
+	int waiting = 0, high;
+
+	sqlite3_db_status(conn_of(conn)->sq, SQLITE_DBSTATUS_DEFERRED_FKS, &waiting, &high, 0);
+	if (!waiting)
+		return 0;
+	pfs_error_text_set("SQLite: FOREIGN KEY constraint failed");
+	return -EBUSY;
+}
+
 /* Nobody else has committed since it began: the counter has moved by this transaction alone. */
 static int lite_commit(struct pfs_rows_conn *conn)
 {
@@ -558,6 +574,7 @@ static const struct pfs_rows_ops lite_ops = {
 	.end = lite_end,
 	.changes = lite_changes,
 	.begin = lite_begin,
+	.check = lite_check,
 	.commit = lite_commit,
 	.rollback = lite_rollback,
 	.data_version = lite_data_version,

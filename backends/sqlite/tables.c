@@ -331,7 +331,7 @@ static const struct pfs_engine descriptor = {
 	.kinds = PFS_KIND_SQL,
 	.layouts = PFS_LAYOUT_TABLES,
 	.capabilities = PFS_CAP_LATE_CREATE | PFS_CAP_TOLD_XATTRS | PFS_CAP_PERSISTENT |
-			PFS_CAP_PUSH,
+			PFS_CAP_PUSH | PFS_CAP_TRIALS,
 };
 
 int sqlite_tables_adopt(struct pfs_backend *host, const char *name,

@@ -105,7 +105,7 @@ static void option(struct pfs_option_set *set, const char *name, const char *val
 		fail_msg("%s: %s", name, msg.text);
 }
 
-static int setup(void **state)
+static int setup_with(void **state, const char *timeout)
 {
 	const struct pfs_engine *engine = pfs_engine_find("sqlite");
 	struct tt *t = calloc(1, sizeof(*t));
@@ -121,6 +121,7 @@ static int setup(void **state)
 	t->table = pfs_engine_options(engine);
 	assert_int_equal(pfs_option_set_init(&t->set, t->table), 0);
 	option(&t->set, "path", t->path);
+	option(&t->set, "timeout", timeout);
 	assert_int_equal(pfs_option_set_init(&t->store, pfs_store_options), 0);
 	option(&t->store, "read_only", "no");
 	option(&t->store, "mtime_column", "changed at");
@@ -133,6 +134,16 @@ static int setup(void **state)
 	assert_int_equal(pfs_store_root(t->s, &t->root), 0);
 	*state = t;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, "5s");
+}
+
+static int setup_impatient(void **state)
+{
+	return setup_with(state, "100ms");
 }
 
 static int teardown(void **state)
@@ -273,6 +284,20 @@ static int put_bytes(struct tt *t, const char *path, const char *text, size_t le
 static int put(struct tt *t, const char *path, const char *text)
 {
 	return put_bytes(t, path, text, strlen(text));
+}
+
+/* What a rewrite would be told. */
+static int try_put(struct tt *t, const char *path, const char *text)
+{
+	struct pfs_seg seg = {0, text, strlen(text)};
+	struct pfs_mutation m = {.op = PFS_OP_REPLACE, .segs = &seg, .nsegs = 1, .size = seg.len};
+	struct pfs_batch batch = {.ops = &m, .nops = 1, .now = pfs_now_ns(), .trial = true,
+				  .epoch = pfs_store_epoch(t->s)};
+	struct pfs_attr attr;
+	int err = look(t, path, &attr);
+
+	m.id = attr.id;
+	return err ? err : pfs_store_commit(t->s, &batch);
 }
 
 static int make_row(struct tt *t, const char *path)
@@ -700,6 +725,88 @@ static void what_a_column_cannot_take_is_refused(void **state)
 	assert_int_equal(put(t, "users/1/id", "1\n"), 0);
 }
 
+static void a_trial_is_told_what_a_write_would_be(void **state)
+{
+	struct tt *t = *state;
+	struct pfs_attr attr;
+	char buf[100];
+	ssize_t n;
+
+	sql(t, "CREATE TABLE later (id INTEGER PRIMARY KEY, u INTEGER REFERENCES users (id)"
+	       " DEFERRABLE INITIALLY DEFERRED); INSERT INTO later VALUES (1, 1)");
+	assert_int_equal(try_put(t, "users/1/age", "x"), -EINVAL);
+	assert_int_equal(try_put(t, "users/1/age", "1001"), -EINVAL);
+	assert_int_equal(try_put(t, "users/1/name", "\xff"), -EILSEQ);
+	assert_int_equal(try_put(t, "users/2/email", "a@x"), -EEXIST);
+	assert_int_equal(try_put(t, "users/1/id", "5"), -EPERM);
+	assert_int_equal(try_put(t, "users/1/up", "X"), -EPERM);
+	assert_int_equal(try_put(t, "orders/1/user_id", "77"), -EBUSY);
+	assert_int_equal(try_put(t, "later/1/u", "77"), -EBUSY);
+	assert_int_equal(put(t, "later/1/u", "77"), -EBUSY);
+	assert_int_equal(try_put(t, "grown/1/name", "x"), -EPERM);
+	assert_int_equal(try_put(t, "users/1.json", "{\"nmae\": 1}"), -EINVAL);
+	assert_int_equal(try_put(t, "users/1.json", "{\"age\": 1001}"), -EINVAL);
+	assert_int_equal(try_put(t, "users/1.json", "{\"age\": 5, \"na"), 0);
+	assert_int_equal(try_put(t, "users/1/name", "\xc3"), 0);
+	/* Why is on the file. */
+	assert_int_equal(try_put(t, "users/2/email", "a@x"), -EEXIST);
+	assert_int_equal(look(t, "users/2/email", &attr), 0);
+	n = pfs_store_xattr_get(t->s, attr.id, PFS_BYTES("user.persistfs.error"), buf, sizeof(buf));
+	assert_true(n > 0);
+	assert_non_null(memmem(buf, (size_t)n, "UNIQUE constraint failed", 24));
+}
+
+static void a_trial_changes_nothing(void **state)
+{
+	struct tt *t = *state;
+	struct pfs_mutation m = {.op = PFS_OP_CREATE, .flags = PFS_F_LATE, .set.mode = S_IFREG | 0600,
+				 .name = PFS_BYTES("9.json")};
+	struct pfs_attr dir;
+
+	sql(t, "CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT NOT NULL);"
+	       "CREATE TABLE log (v TEXT); CREATE TRIGGER logged AFTER INSERT ON counted BEGIN"
+	       " INSERT INTO log VALUES (new.v); END");
+	assert_int_equal(try_put(t, "users/1/name", "other"), 0);
+	assert_get(t, "users/1/name", "alice");
+	assert_int_equal(try_put(t, "users/1.json", "{\"age\": 5}"), 0);
+	assert_get(t, "users/1/age", "42");
+	/* A row that is made: its file has no content yet, and none afterwards. */
+	assert_int_equal(look(t, "counted", &dir), 0);
+	assert_int_equal(pfs_store_alloc_ids(t->s, 1, &m.id), 0);
+	m.dir = dir.id;
+	assert_int_equal(commit(t, m), 0);
+	pfs_store_hold(t->s, m.id);
+	assert_int_equal(try_put(t, "counted/9.json", "{\"v\": null}"), -EINVAL);
+	assert_int_equal(try_put(t, "counted/9.json", "{\"v\": \"x\"}"), 0);
+	assert_sql(t, "SELECT count(*) FROM counted", "0");
+	assert_sql(t, "SELECT count(*) FROM log", "0");
+	assert_sql(t, "SELECT count(*) FROM sqlite_sequence WHERE name = 'counted'", "0");
+	pfs_store_release_id(t->s, m.id);
+	assert_get(t, "counted/9.json", "(ENOENT)");
+	/* A column of a row that is not complete, and the one that would complete it. */
+	assert_int_equal(make_row(t, "documents/1,doc:2"), 0);
+	assert_int_equal(put(t, "documents/1,doc:2/document", "d"), 0);
+	assert_int_equal(try_put(t, "documents/1,doc:2/document", "e"), 0);
+	assert_get(t, "documents/1,doc:2/document", "d");
+	assert_int_equal(put(t, "documents/1,doc:2/embedding", "e"), 0);
+	assert_int_equal(put(t, "documents/1,doc:2/document", "f"), 0);
+	assert_sql(t, "SELECT count(*) FROM documents", "1");
+	assert_int_equal(put(t, "documents/1,doc:2/dim", "1"), 0);
+	assert_sql(t, "SELECT count(*) FROM documents WHERE document = 'f'", "1");
+}
+
+/* Who has a lock now may have none at the commit. */
+static void a_trial_finds_no_fault_where_others_have_a_lock(void **state)
+{
+	struct tt *t = *state;
+
+	sql(t, "BEGIN IMMEDIATE");
+	assert_int_equal(try_put(t, "users/1/age", "x"), 0);
+	assert_int_equal(put(t, "users/1/age", "5"), -EBUSY);
+	sql(t, "ROLLBACK");
+	assert_int_equal(try_put(t, "users/1/age", "x"), -EINVAL);
+}
+
 static void appending_and_editing_start_from_what_is_there(void **state)
 {
 	struct pfs_seg seg = {0, "!", 1};
@@ -920,6 +1027,10 @@ int main(void)
 		CASE_OF(a_large_table_is_listed_once_each),
 		CASE_OF(a_column_file_is_an_update_of_that_column),
 		CASE_OF(what_a_column_cannot_take_is_refused),
+		CASE_OF(a_trial_is_told_what_a_write_would_be),
+		CASE_OF(a_trial_changes_nothing),
+		cmocka_unit_test_setup_teardown(a_trial_finds_no_fault_where_others_have_a_lock,
+						setup_impatient, teardown),
 		CASE_OF(appending_and_editing_start_from_what_is_there),
 		CASE_OF(json_changes_some_columns_or_makes_a_row),
 		CASE_OF(a_row_is_inserted_when_it_is_complete),
