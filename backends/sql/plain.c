@@ -554,7 +554,8 @@ static const struct pfs_view_ops plain_ops = {
 };
 
 #define ALWAYS                                                                                     \
-	(PFS_CAP_LATE_CREATE | PFS_CAP_TOLD_XATTRS | PFS_CAP_PERSISTENT | PFS_CAP_DURABLE_SYNC)
+	(PFS_CAP_LATE_CREATE | PFS_CAP_TOLD_XATTRS | PFS_CAP_PERSISTENT | PFS_CAP_DURABLE_SYNC |   \
+	 PFS_CAP_TRIALS)
 #define ENGINE(engine, more)                                                                       \
 	{                                                                                          \
 		.spec_version = PFS_SPEC_VERSION, .name = (engine),                                \

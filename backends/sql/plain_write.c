@@ -19,11 +19,13 @@ struct change {
 	int64_t expires, add;
 	bool replace, dir, null;
 	bool again; /* it was run before, and nobody knows whether it was done */
+	bool conflict; /* it was refused by a foreign key */
 };
 
 static int transaction(struct plain *v, struct pfs_rows_conn *c, void *arg)
 {
 	struct change *ch = arg;
+	bool trial = ch->w && ch->w->trial;
 	int err;
 
 	err = v->db->ops->begin(c, true);
@@ -34,9 +36,10 @@ static int transaction(struct plain *v, struct pfs_rows_conn *c, void *arg)
 	if (!err)
 		err = ch->run(v, c, ch);
 	if (!err)
-		err = v->db->ops->commit(c);
-	else
+		err = trial ? v->db->ops->check(c) : v->db->ops->commit(c);
+	if (err || trial)
 		v->db->ops->rollback(c);
+	ch->conflict = err == -EBUSY;
 	plain_place_release(&ch->at);
 	plain_place_release(&ch->to);
 	ch->at = ch->to = (struct plain_place){0};
@@ -261,7 +264,7 @@ static int write_row(struct plain *v, struct pfs_rows_conn *c, struct change *ch
 	}
 	if (!err)
 		err = put_row(v, c, &ch->at, old, data);
-	if (!err)
+	if (!err && !w->trial)
 		err = tell_attr(v, c, &ch->at, &w->attr);
 	pfs_buf_release(&edited);
 	return err;
@@ -287,10 +290,32 @@ static int run_write(struct plain *v, struct pfs_rows_conn *c, struct change *ch
 	return ret;
 }
 
+/* Is there anything that could be said against a value? What takes all texts need not be asked of texts. */
+static bool may_refuse(const struct plain *v, const struct pfs_view_write *w)
+{
+	switch (v->value.type) {
+	case PLAIN_TEXT:
+		return w->how == PFS_VIEW_EDIT || !is_text(w->data);
+	case PLAIN_OTHER:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int try_write(struct plain *v, struct change *ch)
+{
+	int err = may_refuse(v, ch->w) ? apply(v, ch, true) : 0;
+
+	return err == -EBUSY && !ch->conflict ? -EAGAIN : err; /* a lock */
+}
+
 int plain_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w)
 {
 	struct change ch = {.run = run_write, .path = path, .w = w};
 
+	if (w->trial)
+		return try_write(plain_of(view), &ch);
 	return apply(plain_of(view), &ch, w->how == PFS_VIEW_WHOLE && !w->create);
 }
 

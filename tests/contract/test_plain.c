@@ -329,6 +329,20 @@ static int put(struct plain_test *t, const char *path, const char *text)
 	return put_bytes(t, path, text, strlen(text));
 }
 
+/* What a rewrite would be told. */
+static int try_bytes(struct plain_test *t, const char *path, const void *p, size_t len)
+{
+	struct pfs_seg seg = {.p = p, .len = len};
+	struct pfs_mutation m = {.op = PFS_OP_REPLACE, .segs = &seg, .nsegs = 1, .size = len};
+	struct pfs_batch batch = {.ops = &m, .nops = 1, .now = pfs_now_ns(), .trial = true,
+				  .epoch = pfs_store_epoch(t->s)};
+	struct pfs_attr attr;
+
+	assert_int_equal(look(t, path, &attr), 0);
+	m.id = attr.id;
+	return pfs_store_commit(t->s, &batch);
+}
+
 static int append(struct plain_test *t, const char *path, const char *text)
 {
 	struct pfs_seg seg = {.p = text, .len = strlen(text)};
@@ -671,6 +685,29 @@ static void text_stays_text(void **state)
 	absent(t, "n");
 	assert_int_equal(put(t, "k", "не ascii"), 0);
 	assert_string_equal(app_get(t, "k"), "не ascii");
+}
+
+static void what_does_not_fit_is_told_before_it_is_written(void **state)
+{
+	struct plain_test *t = *state;
+
+	llamastack(t);
+	app_set(t, "k", "old", NULL);
+	open_view(t, "preset", "llamastack", NULL);
+	assert_int_equal(try_bytes(t, "k", "a\xff", 2), -EILSEQ);
+	assert_int_equal(try_bytes(t, "k", "a\0b", 3), -EILSEQ);
+	assert_int_equal(try_bytes(t, "k", "a\xc3", 2), 0); /* the rest may follow */
+	assert_int_equal(try_bytes(t, "k", "new", 3), 0);
+	holds(t, "k", "old");
+	run(t, "CREATE TABLE j (key TEXT PRIMARY KEY, value %s)",
+	    t->postgres ? "JSONB" : "JSON CHECK (json_valid(value))");
+	run(t, "INSERT INTO j VALUES ('k', '[1]')");
+	open_view(t, "table", "j", NULL);
+	assert_int_equal(try_bytes(t, "k", "nope", 4), -EINVAL);
+	assert_int_equal(try_bytes(t, "k", "{\"a\": ", 6), 0);
+	assert_int_equal(try_bytes(t, "k", "{\"a\": 1}", 8), 0);
+	holds(t, "k", "[1]");
+	assert_int_equal(put(t, "k", "{\"a\": 1}"), 0);
 }
 
 static void bytes_stay_bytes(void **state)
@@ -1269,6 +1306,7 @@ int main(int argc, char **argv)
 		BOTH(a_write_keeps_the_expiry),
 		BOTH(an_expiry_is_written_as_the_column_has_it),
 		BOTH(text_stays_text),
+		BOTH(what_does_not_fit_is_told_before_it_is_written),
 		BOTH(bytes_stay_bytes),
 		BOTH(json_is_what_the_engine_makes_of_it),
 		BOTH(null_is_an_empty_file_that_says_so),

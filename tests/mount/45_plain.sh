@@ -151,6 +151,12 @@ refused "Invalid or incomplete" cp "$T/bad" session:A:S
 eq "the old value" "$(value session:A:S)" again
 has UTF-8 "$MNT/.persistfs/stores/flat/errors"
 eq "why" "$(attr error session:A:S | grep -c UTF-8)" 1
+refused "Invalid or incomplete" bash -c 'printf "a\377b" >session:A:S'
+eq "the old value" "$(value session:A:S)" again
+printf 'né€\n' >"$T/text"
+dd if="$T/text" of=session:A:S bs=1 status=none
+eq "in parts" "$(value session:A:S)" "né€"
+printf %s again >session:A:S
 
 say "out and back in, with rsync"
 cd "$T"
