@@ -188,6 +188,7 @@ struct pg_backend {
 		struct pfs_pool pool;
 		pthread_mutex_t lock; /* guards probing */
 		bool probing;
+		bool readonly; /* atomic: the last new connection may only read */
 		pthread_t thread;
 		struct pfs_wake wake;
 	} others;

@@ -99,7 +99,9 @@ static int rows_error(struct pg_conn *c, const PGresult *res)
 static int set_up(struct pg_conn *c)
 {
 	long long ms = c->b->timeout / 1000000;
-	char sql[700];
+	PGresult *res = NULL;
+	char sql[800];
+	int err;
 
 	if (ms < 1)
 		ms = 1;
@@ -111,9 +113,15 @@ static int set_up(struct pg_conn *c)
 		 "SET statement_timeout = %lld; SET lock_timeout = %lld;"
 		 "SET idle_in_transaction_session_timeout = %lld;"
 		 "SELECT set_config('synchronous_commit', 'on', false)"
-		 " WHERE current_setting('synchronous_commit') = 'off'",
+		 " WHERE current_setting('synchronous_commit') = 'off';"
+		 "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'",
 		 ms, ms > 1 ? ms - ms / 5 : 1, ms);
-	return pg_exec(c, sql, NULL);
+	err = pg_exec(c, sql, &res);
+	if (!err && PQntuples(res) == 1)
+		__atomic_store_n(&c->b->others.readonly, PQgetvalue(res, 0, 0)[0] == 't',
+				 __ATOMIC_RELAXED);
+	PQclear(res);
+	return err;
 }
 
 static void rows_close(void *arg, void *conn)
@@ -449,7 +457,7 @@ static int pgr_begin(struct pfs_rows_conn *conn, bool write)
 	int err;
 
 	err = pg_exec(rc->c,
-		      write ? "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+		      write ? "BEGIN ISOLATION LEVEL READ COMMITTED"
 			    : "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 		      NULL);
 	rc->in_txn = !err;
@@ -509,6 +517,9 @@ static void pgr_health(struct pfs_rows_db *base, struct pfs_health *out)
 	out->ok = !pfs_pool_down(&b->others.pool);
 	if (!out->ok)
 		pfs_msg_set(&out->why, "the server cannot be reached");
+	if (__atomic_load_n(&b->others.readonly, __ATOMIC_RELAXED))
+		pfs_msg_set(&out->read_only, "the server lets this user only read: a standby, or"
+					     " default_transaction_read_only");
 	pthread_mutex_lock(&b->health_lock);
 	out->durable = b->durable;
 	pthread_mutex_unlock(&b->health_lock);

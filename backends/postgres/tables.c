@@ -1,8 +1,8 @@
 /*
  * What PostgreSQL's catalogues say to the view of tables. Relations that the search path finds are called
  * by their name, others SCHEMA.NAME; those of the system and of persistfs are left out, and columns that
- * the user may not read. Parameters take their types from the columns beside them, so that every type is
- * parsed as psql would.
+ * the user may neither read nor change. Parameters take their types from the columns beside them, so that
+ * every type is parsed as psql would.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -42,14 +42,21 @@ static const char columns_sql[] =
 	" CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END, c.oid::bigint,"
 	" EXISTS (WITH RECURSIVE b (oid) AS (SELECT a.atttypid UNION ALL SELECT y.typbasetype FROM b"
 	"  JOIN pg_catalog.pg_type y ON y.oid = b.oid AND y.typtype = 'd')"
-	"  SELECT FROM b WHERE b.oid = 'pg_catalog.bytea'::regtype)"
+	"  SELECT FROM b WHERE b.oid = 'pg_catalog.bytea'::regtype),"
+	" pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')::int,"
+	" pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')::int,"
+	" pg_catalog.has_any_column_privilege(c.oid, 'INSERT')::int,"
+	" pg_catalog.has_table_privilege(c.oid, 'DELETE')::int"
 	RELATIONS
-	" AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')"
+	" AND (pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')"
+	"  OR pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')"
+	"  AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'))"
 	" ORDER BY n.nspname, c.relname, a.attnum";
 
 enum {
 	COL_SCHEMA, COL_RELATION, COL_KIND, COL_NAME, COL_TYPE, COL_NOT_NULL, COL_DEFAULT,
-	COL_COMPUTED, COL_KEY, COL_INDEXED, COL_NKEYS, COL_VIEW, COL_OID, COL_BINARY,
+	COL_COMPUTED, COL_KEY, COL_INDEXED, COL_NKEYS, COL_VIEW, COL_OID, COL_BINARY, COL_SELECT,
+	COL_UPDATE, COL_INSERT, COL_DELETE,
 };
 
 static struct pfs_value value_at(struct pfs_rows_db *db, struct pfs_rows *r, int i)
@@ -102,6 +109,9 @@ static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables
 		       : is_word(kind, "m") ? "a materialized view"
 		       : is_word(kind, "f") ? "a foreign table"
 					    : NULL;
+	t->no_insert = !value_at(db, r, COL_INSERT).num;
+	t->no_delete = !value_at(db, r, COL_DELETE).num;
+	t->no_update = true; /* as far as is known */
 	view = value_at(db, r, COL_VIEW);
 	if (view.type != PFS_VALUE_NULL)
 		t->schema = strndup(view.bytes.p, view.bytes.len);
@@ -127,7 +137,10 @@ static int add_column(struct pfs_rows_db *db, struct pfs_rows *r, struct tables_
 	col->has_default = value_at(db, r, COL_DEFAULT).num != 0;
 	col->computed = value_at(db, r, COL_COMPUTED).num != 0;
 	col->identity = value_at(db, r, COL_COMPUTED).num == 2;
-	col->key = (unsigned)value_at(db, r, COL_KEY).num;
+	col->unreadable = !value_at(db, r, COL_SELECT).num;
+	col->unwritable = !value_at(db, r, COL_UPDATE).num;
+	t->no_update &= col->unwritable;
+	col->key = col->unreadable ? 0 : (unsigned)value_at(db, r, COL_KEY).num;
 	col->indexed = value_at(db, r, COL_INDEXED).num != 0;
 	return 0;
 }

@@ -448,7 +448,7 @@ static void pv_health(struct pfs_view *view, struct pfs_health *out)
 	struct plain *v = plain_of(view);
 
 	v->db->ops->health(v->db, out);
-	if (v->started)
+	if (v->started && v->why_read_only.text[0])
 		out->read_only = v->why_read_only;
 }
 

@@ -293,6 +293,11 @@ static int run_write(struct plain *v, struct pfs_rows_conn *c, struct change *ch
 /* Is there anything that could be said against a value? What takes all texts need not be asked of texts. */
 static bool may_refuse(const struct plain *v, const struct pfs_view_write *w)
 {
+	struct pfs_health health = {0};
+
+	v->db->ops->health(v->db, &health);
+	if (health.read_only.text[0])
+		return true;
 	switch (v->value.type) {
 	case PLAIN_TEXT:
 		return w->how == PFS_VIEW_EDIT || !is_text(w->data);

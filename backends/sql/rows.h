@@ -80,7 +80,10 @@ struct pfs_rows_ops {
 	 */
 	int (*data_version)(struct pfs_rows_db *db, uint64_t *out);
 	void (*connections)(struct pfs_rows_db *db, struct pfs_connections *out);
-	/* Can the engine be reached, as far as is known? Does no I/O; sets ok and why. */
+	/*
+	 * Can the engine be reached, and written, as far as is known? Does no I/O; sets ok, why and
+	 * read_only.
+	 */
 	void (*health)(struct pfs_rows_db *db, struct pfs_health *out);
 };
 

@@ -279,7 +279,7 @@ int tables_row(struct tables_session *s, struct tables_place *p, const size_t *c
 		return err;
 	tables_sql_select(&sql, p, columns, n);
 	tables_sql_is(&sql, p->table, &p->key);
-	if (s->write && !p->table->numbered && p->limit < 0)
+	if (s->write && !p->table->numbered && !p->table->no_update && p->limit < 0)
 		tables_sql_str(&sql, s->v->db->lock);
 	err = tables_first_row(s, &sql, out);
 	if (!err)
@@ -321,10 +321,20 @@ static bool is_derived(const struct tables_place *p)
 	return p->virtual_ || p->kind == TABLES_ROW_FILE;
 }
 
+static void dir_attr_of(bool writable, struct pfs_view_attr *out)
+{
+	*out = (struct pfs_view_attr){.mode = S_IFDIR | (writable ? 0777 : 0555), .version = 1};
+}
+
+/* A directory of rows: they can be made or removed. */
 static void dir_attr(const struct tables_table *t, struct pfs_view_attr *out)
 {
-	*out = (struct pfs_view_attr){
-		.mode = S_IFDIR | (t && t->read_only ? 0555 : 0), .version = 1};
+	dir_attr_of(!t || (!t->read_only && !(t->no_insert && t->no_delete)), out);
+}
+
+static bool row_writable(const struct tables_table *t)
+{
+	return !t->read_only && !(t->no_insert && t->no_update);
 }
 
 /* Is of every table, and not to be opened where that cannot be written. */
@@ -343,8 +353,10 @@ static void file_attr(struct pfs_bytes content, bool read_only, struct pfs_view_
 void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,
 		      const struct pfs_value *v, struct pfs_view_attr *out)
 {
+	bool writable = !t->read_only && !col->computed && !col->unwritable;
+
 	*out = (struct pfs_view_attr){
-		.mode = S_IFREG | (t->read_only || col->computed ? 0444 : 0),
+		.mode = S_IFREG | (writable ? 0222 : 0) | (col->unreadable ? 0 : 0444),
 		.size = v->bytes.len,
 		.version = version_of((uint64_t)v->type + 2, v->bytes)};
 }
@@ -352,7 +364,9 @@ void tables_cell_attr(const struct tables_table *t, const struct tables_column *
 /* The column that says when a row was changed; -1: the table has none. */
 static int mtime_column(const struct tables *v, const struct tables_table *t)
 {
-	return v->mtime_column ? tables_column_named(t, pfs_bytes_str(v->mtime_column)) : -1;
+	int at = v->mtime_column ? tables_column_named(t, pfs_bytes_str(v->mtime_column)) : -1;
+
+	return at >= 0 && t->columns[at].unreadable ? -1 : at;
 }
 
 /* Whole numbers are seconds since 1970; 0: it says no time. */
@@ -416,9 +430,10 @@ static void render_column(const struct tables_column *c, struct pfs_buf *out)
 	pfs_buf_printf(out, "column: %s", c->name);
 	if (*c->type)
 		pfs_buf_printf(out, " %s", c->type);
-	pfs_buf_printf(out, "%s%s%s%s\n", c->not_null ? ", not null" : "",
+	pfs_buf_printf(out, "%s%s%s%s%s%s\n", c->not_null ? ", not null" : "",
 		       c->has_default ? ", has a default" : "", c->computed ? ", computed" : "",
-		       c->indexed ? ", indexed" : "");
+		       c->indexed ? ", indexed" : "", c->unreadable ? ", may not be read" : "",
+		       c->unwritable ? ", may not be changed" : "");
 }
 
 static void render_info(const struct tables_table *t, struct pfs_buf *out)
@@ -434,10 +449,32 @@ static void render_info(const struct tables_table *t, struct pfs_buf *out)
 							 : t->rowid);
 	pfs_buf_printf(out, "\nwritable: %s%s%s\n", t->read_only ? "no (" : "yes",
 		       t->read_only ? t->read_only : "", t->read_only ? ")" : "");
+	if (t->no_insert || t->no_delete)
+		pfs_buf_printf(out, "no privilege to:%s%s\n", t->no_insert ? " insert" : "",
+			       t->no_delete ? " delete" : "");
 	if (t->fault)
 		pfs_buf_printf(out, "fault: %s\n", t->fault);
 	for (i = 0; i < t->ncolumns; i++)
 		render_column(&t->columns[i], out);
+}
+
+static int may_read(const struct tables_column *col)
+{
+	if (!col->unreadable)
+		return 0;
+	pfs_error_text_set("permission denied to read column %s", col->name);
+	return -EACCES;
+}
+
+/* Columns that were asked for by name. */
+static int check_columns(const struct tables_place *p)
+{
+	size_t i;
+	int err = 0;
+
+	for (i = 0; p->columns && i < p->ncolumns && !err; i++)
+		err = may_read(&p->table->columns[p->columns[i]]);
+	return err;
 }
 
 static int check_table(const struct tables_table *t)
@@ -466,6 +503,8 @@ int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_b
 		break;
 	default:
 		err = check_table(p->table);
+		if (!err)
+			err = check_columns(p);
 		if (!err)
 			err = render_row(s, p, out);
 		break;
@@ -504,7 +543,7 @@ static int stat_row(struct tables_session *s, struct tables_place *p, struct pfs
 	if (err)
 		return err;
 	s->v->db->ops->end(r);
-	dir_attr(p->table, out);
+	dir_attr_of(row_writable(p->table), out);
 	return 0;
 }
 
@@ -536,7 +575,9 @@ static int stat_place(struct tables_session *s, struct tables_place *p, struct p
 		err = tables_render(s, p, &text);
 		if (!err)
 			file_attr((struct pfs_bytes){text.data, text.len},
-				  p->kind != TABLES_ROW_FILE || p->table->read_only, out);
+				  p->kind != TABLES_ROW_FILE || p->format != TABLES_JSON ||
+					  !row_writable(p->table),
+				  out);
 		pfs_buf_release(&text);
 		return err;
 	}
@@ -591,6 +632,8 @@ static ssize_t read_cell(struct tables_session *s, struct tables_place *p, uint6
 	ssize_t n;
 
 	n = check_table(p->table);
+	if (!n)
+		n = may_read(&p->table->columns[p->column]);
 	if (!n)
 		n = tables_row(s, p, &p->column, 1, &r);
 	if (n)
@@ -667,6 +710,8 @@ static int tb_snapshot(struct pfs_view *view, struct pfs_bytes path, int *fd)
 	err = tables_path(s.catalog, path, &p);
 	if (!err)
 		err = check_table(p.table);
+	if (!err)
+		err = check_columns(&p);
 	if (!err)
 		err = p.kind == TABLES_EXPORT ? tables_export(&s, &p, fd) : -EOPNOTSUPP;
 	tables_place_release(&p);
@@ -761,7 +806,8 @@ static int list_root(struct page *page)
 static int list_row(struct page *page)
 {
 	struct tables_place *p = page->p;
-	size_t n = tables_shown(p), first = 0, i, *columns = calloc(n + 1, sizeof(*columns));
+	size_t n = p->columns ? p->ncolumns : p->table->ncolumns, first = 0, i;
+	size_t *columns = calloc(n + 1, sizeof(*columns));
 	int mtime = mtime_column(page->s->v, p->table), err, at;
 	struct pfs_view_attr attr;
 	struct pfs_rows *r = NULL;
@@ -771,7 +817,7 @@ static int list_row(struct page *page)
 	if (!columns)
 		return -ENOMEM;
 	for (i = 0; i < n; i++)
-		columns[i] = tables_shown_at(p, i);
+		columns[i] = p->columns ? p->columns[i] : i;
 	if (page->after.len) {
 		at = tables_find_column(p->table, page->after);
 		for (first = 0; first < n && (int)columns[first] != at; first++)
@@ -810,7 +856,7 @@ static int tell_rows(struct page *page, const struct tables_sql *sql, bool *more
 	struct pfs_rows *r = NULL;
 	int err;
 
-	dir_attr(t, &attr);
+	dir_attr_of(row_writable(t), &attr);
 	*more = true;
 	err = tables_first_row(page->s, sql, &r);
 	while (!err) {

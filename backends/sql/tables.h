@@ -53,6 +53,7 @@ struct tables_column {
 	bool binary; /* a value that is not there yet would be a blob */
 	bool not_null, has_default, computed, indexed;
 	bool identity; /* computed, but an INSERT can be told to take a value */
+	bool unreadable, unwritable; /* the user may not SELECT it, or UPDATE it */
 	unsigned key; /* 1, 2, ...: the place in the primary key; 0: none */
 };
 
@@ -64,9 +65,13 @@ struct tables_table {
 	char *fault;  /* NULL, or: why it cannot be shown */
 	const char *read_only; /* NULL, or: why it cannot be written; static */
 	bool numbered; /* rows have no key: they are called by their number in the engine's order */
+	/* Privileges that the user has not; no_update: of no column. */
+	bool no_insert, no_update, no_delete;
 	bool nullable; /* a part of the key may be NULL: such rows are called by their row id */
 	struct tables_column *columns;
 	size_t ncolumns;
+	size_t *shown; /* columns that may be read */
+	size_t nshown;
 	size_t *keys; /* columns of the key, in its order */
 	size_t nkeys; /* 0: the key is `rowid` */
 	char *rowid; /* the name of the row id; of numbered tables, of the number; NULL: there is none */
@@ -255,7 +260,10 @@ void tables_sql_column(struct tables_sql *s, const char *name);
 void tables_sql_param(struct tables_sql *s, const struct pfs_value *v);
 /* How many columns of a result say which row it is: they come first. */
 size_t tables_nkeys(const struct tables_table *t);
-/* SELECT what says which row it is, and the n columns, FROM the selection of p WHERE TRUE. */
+/*
+ * SELECT what says which row it is, and the n columns, FROM the selection of p WHERE TRUE. What may not be
+ * read is NULL.
+ */
 void tables_sql_select(struct tables_sql *s, const struct tables_place *p, const size_t *columns,
 		       size_t n);
 /* FROM the selection of p WHERE TRUE: statements of another kind begin themselves. */

@@ -79,9 +79,12 @@ static int finish_table(struct tables_table *t)
 
 	t->file = file_name(t->name);
 	t->keys = calloc(t->ncolumns + 1, sizeof(*t->keys));
-	if (!t->file || !t->keys)
+	t->shown = calloc(t->ncolumns + 1, sizeof(*t->shown));
+	if (!t->file || !t->keys || !t->shown)
 		return -ENOMEM;
 	for (i = 0; i < t->ncolumns; i++) {
+		if (!t->columns[i].unreadable)
+			t->shown[t->nshown++] = i;
 		t->columns[i].file = file_name(t->columns[i].name);
 		if (!t->columns[i].file)
 			return -ENOMEM;
@@ -129,6 +132,7 @@ void tables_catalog_free(struct tables_catalog *c)
 		}
 		free(t->columns);
 		free(t->keys);
+		free(t->shown);
 		free(t->name);
 		free(t->file);
 		free(t->relation);

@@ -376,10 +376,10 @@ void tables_place_release(struct tables_place *p)
 
 size_t tables_shown(const struct tables_place *p)
 {
-	return p->columns ? p->ncolumns : p->table->ncolumns;
+	return p->columns ? p->ncolumns : p->table->nshown;
 }
 
 size_t tables_shown_at(const struct tables_place *p, size_t i)
 {
-	return p->columns ? p->columns[i] : i;
+	return p->columns ? p->columns[i] : p->table->shown[i];
 }

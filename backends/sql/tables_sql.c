@@ -151,7 +151,12 @@ static void base(struct tables_sql *s, const struct tables_place *p)
 	if (p->table->numbered) {
 		tables_sql_str(s, "(SELECT row_number() OVER () AS ");
 		pfs_rows_ident(&s->text, pfs_bytes_str(p->table->rowid));
-		tables_sql_str(s, ", v.* FROM ");
+		for (i = 0; i < p->table->nshown; i++) {
+			tables_sql_str(s, ", v.");
+			pfs_rows_ident(&s->text,
+				       pfs_bytes_str(column_name(p->table, p->table->shown[i])));
+		}
+		tables_sql_str(s, " FROM ");
 		tables_sql_str(s, name);
 		tables_sql_str(s, " AS v)");
 	} else {
@@ -218,7 +223,10 @@ static void list(struct tables_sql *s, const struct tables_place *p, const size_
 	}
 	for (i = 0; i < n; i++) {
 		tables_sql_str(s, ", ");
-		tables_sql_column(s, column_name(p->table, columns[i]));
+		if (p->table->columns[columns[i]].unreadable)
+			tables_sql_str(s, "NULL");
+		else
+			tables_sql_column(s, column_name(p->table, columns[i]));
 	}
 }
 
@@ -233,7 +241,7 @@ static void list_inner(struct tables_sql *s, const struct tables_place *p, const
 	for (i = 0; i < t->ncolumns; i++) {
 		wanted = p->order == (int)i || t->columns[i].key;
 		for (k = 0; k < n && !wanted; k++)
-			wanted = columns[k] == i;
+			wanted = columns[k] == i && !t->columns[i].unreadable;
 		if (!wanted)
 			continue;
 		tables_sql_str(s, first ? "" : ", ");

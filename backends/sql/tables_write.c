@@ -313,6 +313,8 @@ static int write_cell(struct tables_session *s, struct tables_place *p, struct p
 		err = -EEXIST;
 	if (!err && !w->create && !given)
 		err = -ENOENT;
+	if (!err && col->unreadable && w->how != PFS_VIEW_WHOLE)
+		err = refuse(-EACCES, col, "may not be read, so that nothing can be added to it");
 	if (!err)
 		err = new_bytes(s->v, w, is_blob(col, &old), old.bytes, &out, &made);
 	if (!err && is_blob(col, &old))
@@ -432,7 +434,7 @@ static int assignments(struct tables_session *s, struct tables_place *p, struct 
 		(*n)++;
 		a->column = cell.column = (size_t)at;
 		err = tables_field_value(col, &old, f, a);
-		if (!err && r && same(&old, &a->value)) {
+		if (!err && r && !col->unreadable && same(&old, &a->value)) {
 			pfs_buf_release(&a->bytes);
 			*a = (struct tables_assign){0};
 			(*n)--;
@@ -617,6 +619,10 @@ int tables_mkdir(struct pfs_view *view, struct pfs_bytes path)
 		err = tables_writable(p.table);
 	if (!err && p.kind != TABLES_ROW)
 		err = p.kind == TABLES_ROWS || p.kind == TABLES_SEGMENT ? -EEXIST : -EPERM;
+	if (!err && p.table->no_insert) {
+		pfs_error_text_set("permission denied to insert into %s", p.table->name);
+		err = -EACCES;
+	}
 	if (!err)
 		err = check_new_name(&p);
 	if (!err) {

@@ -50,6 +50,7 @@ struct lite_db {
 	ino_t ino;
 	uint64_t exchanged;
 	struct pfs_msg trouble; /* empty: none */
+	bool unwritable;	/* the file is, whatever is asked for */
 };
 
 static struct lite_db *db_of(struct pfs_rows_db *db)
@@ -168,6 +169,11 @@ static int lite_open(void *arg, void **out)
 		sqlite3_busy_handler(c->sq, lite_busy, c);
 		err = lite_error(c->sq, sqlite3_exec(c->sq, "PRAGMA foreign_keys = ON", NULL, NULL,
 						     NULL));
+	}
+	if (!err) {
+		pthread_mutex_lock(&db->lock);
+		db->unwritable = !db->read_only && sqlite3_db_readonly(c->sq, "main") == 1;
+		pthread_mutex_unlock(&db->lock);
 	}
 	if (err)
 		lite_close(NULL, c);
@@ -440,8 +446,13 @@ static bool peek_counter(struct lite_db *db, uint32_t *out)
 static int lite_begin(struct pfs_rows_conn *conn, bool write)
 {
 	struct lite_conn *c = conn_of(conn);
-	int err = lite_exec(conn, write ? "BEGIN IMMEDIATE" : "BEGIN");
+	int err;
 
+	if (write && sqlite3_db_readonly(c->sq, "main") == 1) {
+		pfs_error_text_set("SQLite: the file %s cannot be written", c->db->path);
+		return -EROFS;
+	}
+	err = lite_exec(conn, write ? "BEGIN IMMEDIATE" : "BEGIN");
 	if (!err && c->writes)
 		c->db->counts = write && peek_counter(c->db, &c->db->begun);
 	return err;
@@ -545,6 +556,8 @@ static void lite_health(struct pfs_rows_db *base, struct pfs_health *out)
 
 	pthread_mutex_lock(&db->lock);
 	out->why = db->trouble;
+	if (db->unwritable)
+		pfs_msg_set(&out->read_only, "the file %s cannot be written", db->path);
 	pthread_mutex_unlock(&db->lock);
 	out->ok = !out->why.text[0];
 }

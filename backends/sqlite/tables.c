@@ -296,6 +296,7 @@ static int load_table(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct ta
 static int lite_load(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tables_catalog *out)
 {
 	struct found found = {.catalog = out};
+	struct pfs_health health = {0};
 	size_t i;
 	int err;
 
@@ -304,6 +305,10 @@ static int lite_load(struct pfs_rows_db *db, struct pfs_rows_conn *c, struct tab
 		       table_row, &found);
 	for (i = 0; found.kinds && i < out->ntables && !err; i++)
 		err = load_table(db, c, &out->tables[i], &found.kinds[i]);
+	db->ops->health(db, &health);
+	for (i = 0; i < out->ntables && health.read_only.text[0]; i++)
+		if (!out->tables[i].read_only)
+			out->tables[i].read_only = "the file cannot be written";
 	free(found.kinds);
 	return err;
 }
