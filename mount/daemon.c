@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -69,6 +70,32 @@ static int tree_answers(const char *mountpoint)
 	return 0;
 }
 
+/* Can others' data be written here? As the store's health has it now that it was looked at. */
+static void print_access(const char *mountpoint, const struct pfs_store_config *store)
+{
+	static const char word[] = "read-only: ";
+	char path[PATH_MAX], line[512] = "", why[512] = "";
+	bool connected = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/.persistfs/stores/%s/health", mountpoint, store->name);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		connected |= strcmp(line, "ok") == 0;
+		if (strncmp(line, word, strlen(word)) == 0)
+			snprintf(why, sizeof(why), "%s", line);
+	}
+	if (f)
+		fclose(f);
+	if (store->read_only)
+		printf("read-only\n");
+	else if (why[0])
+		printf("%s\n", why);
+	else
+		printf("%s\n", connected ? "and can be written to" : "not connected yet");
+}
+
 static void print_mounted(const struct pfs_daemon_config *c)
 {
 	const struct pfs_fs_config *fs = &c->config->fs;
@@ -80,11 +107,13 @@ static void print_mounted(const struct pfs_daemon_config *c)
 	if (i < fs->nstores)
 		printf(" and %zu more", fs->nstores - i);
 	printf(" at %s (configuration: %s)\n", c->mountpoint, c->config->source);
-	for (i = 0; i < fs->nstores; i++)
-		if (fs->stores[i].backend->host)
-			printf("  %s/ is another application's data on '%s', %s\n",
-			       fs->stores[i].name, fs->stores[i].backend_name,
-			       fs->stores[i].read_only ? "read-only" : "and can be written to");
+	for (i = 0; i < fs->nstores; i++) {
+		if (!fs->stores[i].backend->host)
+			continue;
+		printf("  %s/ is another application's data on '%s', ", fs->stores[i].name,
+		       fs->stores[i].backend_name);
+		print_access(c->mountpoint, &fs->stores[i]);
+	}
 	fflush(stdout);
 }
 
