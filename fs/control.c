@@ -207,7 +207,9 @@ static void render_usage(struct pfs_fs *fs, const void *about, struct pfs_buf *o
 		err = pfs_queue_settle(vol);
 	if (!err)
 		err = pfs_store_usage(atomic_load(&vol->store), &usage);
-	if (err && err != -ENODATA) /* that is: nothing has been made yet */
+	if (err == -EOPNOTSUPP)
+		pfs_buf_str(out, "not counted: another application's data\n");
+	else if (err && err != -ENODATA) /* that is: nothing has been made yet */
 		pfs_buf_printf(out, "error: %s\n", strerror(-err));
 	else
 		pfs_buf_printf(out, "objects: %llu\nbytes: %llu\n",

@@ -65,6 +65,10 @@ refused "Read-only" sh -c "echo x > $MNT/look/users/1/name"
 refused "Read-only" rmdir "$MNT/look/users/1"
 eq "a dump before and after" "$(sql .dump | cksum)" "$before"
 
+"$persistfs" status "$MNT" >"$T/status" || fail "status"
+has "usage: not counted: another application's data" "$T/status"
+eq usage "$(cat "$MNT/.persistfs/stores/look/usage")" "not counted: another application's data"
+
 say "a table of many rows"
 sql "CREATE TABLE many (k TEXT PRIMARY KEY NOT NULL, n INT);
 	WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 150000)
