@@ -416,7 +416,8 @@ static void commit_ended(struct pfs_data *data)
 	pthread_cond_broadcast(&data->cond);
 }
 
-static int commit_once(struct pfs_data *data, enum pfs_data_goal goal)
+/* *unknown: it may have been done all the same, and must not be done twice. */
+static int commit_once(struct pfs_data *data, enum pfs_data_goal goal, bool *unknown)
 {
 	struct pfs_node *node = data->node;
 	struct pfs_vol *vol = node->vol;
@@ -442,6 +443,7 @@ static int commit_once(struct pfs_data *data, enum pfs_data_goal goal)
 		batch.now = p.now;
 		batch.epoch = node->epoch;
 		err = pfs_vol_commit(vol, &batch, node, PFS_BYTES(""));
+		*unknown = err && batch.unknown;
 		/* Others removed it before this mount held it. */
 		if (err == -ENOENT && !p.create)
 			err = -ESTALE;
@@ -504,8 +506,55 @@ static void wait_part(struct pfs_data *data)
 	data->part_until = 0;
 }
 
+/* Remove a staged content that will not be published. Best effort: it goes with the session anyway. */
+static void discard(struct pfs_vol *vol, uint64_t content)
+{
+	struct pfs_mutation m = {.op = PFS_OP_DISCARD, .content = content};
+	struct pfs_batch batch = {.ops = &m, .nops = 1};
+
+	if (content)
+		(void)pfs_vol_commit(vol, &batch, NULL, PFS_BYTES(""));
+}
+
+static void give_up(struct pfs_data *data, int err, const char *text)
+{
+	struct pfs_node *node = data->node;
+	struct pfs_vol *vol = node->vol;
+	struct pfs_pending *create;
+	uint64_t bytes, content;
+
+	pthread_mutex_lock(&data->lock);
+	pfs_data_wait_idle(data);
+	data->commits++;
+	bytes = data->dirty.bytes;
+	account(data, bytes, 0);
+	pfs_dirty_clear(&data->dirty);
+	content = data->content;
+	create = data->create;
+	data->create = NULL;
+	data->content = 0;
+	data->append_at = UINT64_MAX;
+	data->rewrite = data->written = data->publish = data->local = data->want_commit = false;
+	data->failing_since = 0;
+	data->lost++;
+	data->last_error = 0;
+	relink(data);
+	pthread_cond_broadcast(&data->cond);
+	pthread_mutex_unlock(&data->lock);
+	pfs_vol_note_failure(vol, err, node, PFS_BYTES(""), text);
+	if (create) {
+		if (create->dir)
+			pfs_inval_entry_later(vol->fs, create->dir, create->op.name);
+		pfs_queue_done(vol, create);
+	}
+	discard(vol, content);
+	pfs_node_drop_attr(vol->fs, node);
+	pfs_inval_node_later(vol->fs, node);
+}
+
 int pfs_data_commit_now(struct pfs_data *data, enum pfs_data_goal goal)
 {
+	bool unknown = false;
 	int err = 0;
 
 	pthread_mutex_lock(&data->lock);
@@ -516,9 +565,11 @@ int pfs_data_commit_now(struct pfs_data *data, enum pfs_data_goal goal)
 	    !pfs_dirty_empty(&data->dirty))
 		err = stage_id(data);
 	if (!err && !pfs_data_clean(data))
-		err = commit_once(data, goal);
+		err = commit_once(data, goal, &unknown);
 	pthread_mutex_unlock(&data->lock);
-	if (err && !worth_retrying(err))
+	if (unknown)
+		give_up(data, err, "what was written may have been committed, or not: look");
+	else if (err && !worth_retrying(err))
 		pfs_data_give_up(data, err);
 	else if (err)
 		wake_committer(data, data->retry_at);
@@ -548,51 +599,9 @@ int pfs_data_commit_node(struct pfs_fs *fs, struct pfs_node *node, enum pfs_data
 	return err;
 }
 
-/* Remove a staged content that will not be published. Best effort: it goes with the session anyway. */
-static void discard(struct pfs_vol *vol, uint64_t content)
-{
-	struct pfs_mutation m = {.op = PFS_OP_DISCARD, .content = content};
-	struct pfs_batch batch = {.ops = &m, .nops = 1};
-
-	if (content)
-		(void)pfs_vol_commit(vol, &batch, NULL, PFS_BYTES(""));
-}
-
 void pfs_data_give_up(struct pfs_data *data, int err)
 {
-	struct pfs_node *node = data->node;
-	struct pfs_vol *vol = node->vol;
-	struct pfs_pending *create;
-	uint64_t bytes, content;
-
-	pthread_mutex_lock(&data->lock);
-	pfs_data_wait_idle(data);
-	data->commits++;
-	bytes = data->dirty.bytes;
-	account(data, bytes, 0);
-	pfs_dirty_clear(&data->dirty);
-	content = data->content;
-	create = data->create;
-	data->create = NULL;
-	data->content = 0;
-	data->append_at = UINT64_MAX;
-	data->rewrite = data->written = data->publish = data->local = data->want_commit = false;
-	data->failing_since = 0;
-	data->lost++;
-	data->last_error = 0;
-	relink(data);
-	pthread_cond_broadcast(&data->cond);
-	pthread_mutex_unlock(&data->lock);
-	pfs_vol_note_failure(vol, err, node, PFS_BYTES(""),
-			     "uncommitted data was lost; the last committed value stands");
-	if (create) {
-		if (create->dir)
-			pfs_inval_entry_later(vol->fs, create->dir, create->op.name);
-		pfs_queue_done(vol, create);
-	}
-	discard(vol, content);
-	pfs_node_drop_attr(vol->fs, node);
-	pfs_inval_node_later(vol->fs, node);
+	give_up(data, err, "uncommitted data was lost; the last committed value stands");
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */

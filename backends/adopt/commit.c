@@ -1375,5 +1375,6 @@ int adopt_commit(struct pfs_store *s, struct pfs_batch *batch)
 		err = commit_single(a, batch);
 	if (err)
 		pfs_msg_set(&batch->msg, "%s", pfs_error_text());
-	return err;
+	batch->unknown = err == -EINPROGRESS;
+	return batch->unknown ? -EIO : err;
 }

@@ -14,6 +14,7 @@
  *	-EINVAL	  the engine refuses the value (its type, a check)
  *	-EPERM	  this shape of data has no such thing
  *	-EACCES	  a privilege is missing
+ *	-EINPROGRESS	a change may have been made, and must not be made twice
  */
 #ifndef PFS_BACKENDS_ADOPT_VIEW_H
 #define PFS_BACKENDS_ADOPT_VIEW_H

@@ -153,11 +153,12 @@ static bool repeatable(const struct pfs_batch *batch)
 }
 
 /* An outcome that is not known is the server's absence to those who may ask again, else EIO. */
-static int item_error(const struct pfs_batch *batch, int err)
+static int item_error(struct pfs_batch *batch, int err)
 {
 	if (err != -EINPROGRESS)
 		return err;
-	return repeatable(batch) ? -EHOSTDOWN : -EIO;
+	batch->unknown = !repeatable(batch);
+	return batch->unknown ? -EIO : -EHOSTDOWN;
 }
 
 static void group_fail(struct pfs_commit_item **items, size_t n, int err)

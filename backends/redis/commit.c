@@ -439,14 +439,13 @@ static int read_group(struct redis_backend *b, struct redis_conn *conn,
  */
 static void answer_doubtful(struct pfs_commit_item *item)
 {
-	const struct pfs_batch *batch = ((struct work *)item->work)->batch;
-	bool once = false;
+	struct pfs_batch *batch = ((struct work *)item->work)->batch;
 	size_t i;
 
 	for (i = 0; i < batch->nops; i++)
-		once |= batch->ops[i].op == PFS_OP_APPEND;
+		batch->unknown |= batch->ops[i].op == PFS_OP_APPEND;
 	pfs_error_text_set("the outcome of a commit is unknown: redis went away");
-	answer(item, once ? -EIO : -EHOSTDOWN);
+	answer(item, batch->unknown ? -EIO : -EHOSTDOWN);
 }
 
 static bool is_doubtful(const struct pfs_commit_item *item)

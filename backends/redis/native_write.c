@@ -95,7 +95,9 @@ void native_change_release(struct native_change *ch)
 
 int native_change_do(struct native *v, struct native_change *ch)
 {
-	return native_do(v, change_now, ch, &ch->sent);
+	int err = native_do(v, change_now, ch, &ch->sent);
+
+	return err == -EIO && ch->sent ? -EINPROGRESS : err;
 }
 
 int native_refuse(int err, const char *why)

@@ -28,10 +28,8 @@ int plain_with(struct plain *v, bool write, bool repeat, plain_fn fn, void *arg)
 		again = (err == -EHOSTDOWN || (err == -EINPROGRESS && repeat)) &&
 			pfs_monotonic_ns() < deadline;
 	} while (again);
-	if (err == -EINPROGRESS) {
+	if (err == -EINPROGRESS)
 		pfs_error_text_set("the connection broke at COMMIT: outcome unknown");
-		err = -EIO;
-	}
 	/* It was there when the store was mounted. */
 	return err == -ENOTSUP ? -EIO : pfs_rows_told(err);
 }

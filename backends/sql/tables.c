@@ -105,7 +105,7 @@ static int catalog_get(struct tables_session *s)
 
 static bool is_broken(int err)
 {
-	return err == -EIO || err == -EHOSTDOWN || err == -ENOMEM;
+	return err == -EIO || err == -EHOSTDOWN || err == -ENOMEM || err == -EINPROGRESS;
 }
 
 int tables_enter(struct tables *v, bool write, struct tables_session *out)
@@ -134,10 +134,8 @@ int tables_leave(struct tables_session *s, int err)
 		err = v->db->ops->check(s->c);
 	else if (!err && s->write && !s->committed)
 		err = v->db->ops->commit(s->c);
-	if (err == -EINPROGRESS) {
-		pfs_error_text_set("the connection broke: outcome unknown");
-		err = -EIO;
-	}
+	if (err == -EINPROGRESS)
+		pfs_error_text_set("the connection broke at COMMIT: outcome unknown");
 	v->db->ops->put(v->db, s->c, is_broken(err)); /* rolls back what is left */
 	if (err == -ENOTSUP)
 		catalog_doubt(v);

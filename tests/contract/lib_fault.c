@@ -283,9 +283,13 @@ static int fault_xattr_list(struct pfs_store *s, uint64_t id, struct pfs_buf *ou
 
 static int fault_commit(struct pfs_store *s, struct pfs_batch *batch)
 {
+	struct fault_backend *fb = fault_backend(s->backend);
 	int err = 0;
 
 	FAULT_CALL(s->backend, FAULT_COMMIT, err, pfs_store_commit(inner_store(s), batch));
+	pthread_mutex_lock(&fb->lock);
+	batch->unknown = err == -EIO && fb->plan.after;
+	pthread_mutex_unlock(&fb->lock);
 	return err;
 }
 

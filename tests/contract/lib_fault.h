@@ -36,7 +36,7 @@ struct fault {
 	unsigned nth;	  /* the n-th such call from now fails (1: the next) */
 	unsigned times;	  /* so many fail in a row; 0: one; UINT_MAX: all from there on */
 	int err;	  /* with this -errno */
-	bool after;	  /* the call is made first, and only its answer is lost */
+	bool after;	  /* the call is made first, and only its answer is lost (-EIO: nobody knows) */
 	int64_t pause_ns; /* before failing: an engine that answers late */
 };
 

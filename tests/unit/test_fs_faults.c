@@ -131,6 +131,38 @@ static void lost_data_is_told_once_to_every_open_file(void **state)
 	pfs_fs_forget(t->fs, node, 1);
 }
 
+/* Append "x" to a file that has "v" while its commit fails; what the engine has when all is written. */
+static void append_and_expect(struct test_fs *t, const struct fault *plan, const char *text)
+{
+	struct pfs_msg msg;
+	struct pfs_file *f;
+
+	test_put(t, "f", "v");
+	f = test_open(t, test_lookup(t, t->root, "f"), O_WRONLY | O_APPEND);
+	test_write(t, f, "x", 1);
+	fault_plan(t->backends[0], plan);
+	assert_int_equal(pfs_fs_flush(t->fs, f), -EIO);
+	fault_plan(t->backends[0], NULL);
+	assert_int_equal(pfs_fs_drain(t->fs, &msg), 0);
+	pfs_fs_release(t->fs, f);
+	test_expect_stored(t, "f", text);
+	test_expect_shown(t, "f", text);
+}
+
+static void what_may_have_been_appended_is_not_appended_again(void **state)
+{
+	const struct fault plan = {.calls = FAULT_COMMIT, .nth = 1, .err = -EIO, .after = true};
+
+	append_and_expect(*state, &plan, "vx");
+}
+
+static void what_was_not_appended_is_tried_again(void **state)
+{
+	const struct fault plan = {.calls = FAULT_COMMIT, .nth = 1, .err = -EIO};
+
+	append_and_expect(*state, &plan, "vx");
+}
+
 /* One pass of many calls; results are whatever they are, the state must be sound. */
 static void scenario(struct test_fs *t)
 {
@@ -242,6 +274,8 @@ int main(void)
 		THROUGH(close_tells_that_there_is_no_room_and_room_made_in_time_saves_the_data),
 		THROUGH(a_create_without_room_is_told_at_close_and_made_when_there_is),
 		THROUGH(lost_data_is_told_once_to_every_open_file),
+		THROUGH(what_may_have_been_appended_is_not_appended_again),
+		THROUGH(what_was_not_appended_is_tried_again),
 		THROUGH(any_call_may_fail_once),
 		THROUGH(any_commit_may_find_no_room),
 		THROUGH(any_commit_may_be_refused_for_good),
