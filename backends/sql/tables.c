@@ -110,18 +110,21 @@ static bool is_broken(int err)
 
 int tables_enter(struct tables *v, bool write, struct tables_session *out)
 {
+	int64_t deadline = pfs_monotonic_ns() + v->retry_timeout;
 	struct tables_session s = {.v = v, .write = write};
 	int err;
 
-	err = v->db->ops->get(v->db, write, &s.c);
-	if (err)
-		return pfs_rows_told(err);
-	err = v->db->ops->begin(s.c, write);
+	do {
+		err = v->db->ops->get(v->db, write, &s.c);
+		if (err)
+			break;
+		err = v->db->ops->begin(s.c, write);
+		if (!err)
+			err = catalog_get(&s);
+		if (err)
+			v->db->ops->put(v->db, s.c, is_broken(err));
+	} while (err == -EHOSTDOWN && pfs_monotonic_ns() < deadline);
 	if (!err)
-		err = catalog_get(&s);
-	if (err)
-		v->db->ops->put(v->db, s.c, is_broken(err));
-	else
 		*out = s;
 	return pfs_rows_told(err);
 }
@@ -1283,6 +1286,7 @@ int pfs_tables_new(const char *name, const struct pfs_engine *descriptor, struct
 	v->view.ops = &tables_ops;
 	v->engine = engine;
 	v->db = db;
+	v->retry_timeout = pfs_option_get(host->set, "retry_timeout")->num;
 	v->mtime_column = pfs_option_get(store, "mtime_column")->str;
 	v->strip = !newline->str || newline->num == PFS_NEWLINE_STRIP;
 	pthread_mutex_init(&v->lock, NULL);

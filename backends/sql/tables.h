@@ -302,6 +302,7 @@ struct tables {
 	const struct tables_engine *engine;
 	struct pfs_rows_db *db;
 	bool strip; /* final_newline */
+	int64_t retry_timeout;
 	const char *mtime_column; /* NULL: none; borrowed from the options */
 	struct pfs_rows_poll *poll;
 
@@ -322,6 +323,7 @@ struct tables_session {
 	bool trial; /* nothing is committed */
 };
 
+/* A connection that turns out broken is made anew: nothing has been done on it yet. */
 int tables_enter(struct tables *v, bool write, struct tables_session *out);
 /* Keep the session's catalogue longer than the session: to be put. */
 struct tables_catalog *tables_catalog_keep(struct tables_session *s);

@@ -536,27 +536,42 @@ static int write_json(struct tables_session *s, struct tables_place *p, struct p
 
 /* ---- the slots ------------------------------------------------------------------------------ */
 
-int tables_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w)
+static int write_at(struct tables_session *s, struct pfs_bytes path, struct pfs_view_write *w)
 {
-	struct tables_session s;
 	struct tables_place p;
 	int err;
 
-	err = tables_enter(tables_of(view), true, &s);
-	if (err) /* a trial finds nobody waiting for a lock at fault */
-		return w->trial && err == -EBUSY ? -EAGAIN : err;
-	s.trial = w->trial;
-	err = tables_path(s.catalog, path, &p);
+	s->trial = w->trial;
+	err = tables_path(s->catalog, path, &p);
 	if (err == -ENOENT && w->create)
 		err = -EPERM; /* no table, column or row has such a name */
 	if (!err)
 		err = tables_writable(p.table);
 	if (!err && p.kind == TABLES_CELL)
-		err = write_cell(&s, &p, w);
+		err = write_cell(s, &p, w);
 	else if (!err)
-		err = p.kind == TABLES_ROW_FILE ? write_json(&s, &p, w) : -EPERM;
+		err = p.kind == TABLES_ROW_FILE ? write_json(s, &p, w) : -EPERM;
 	tables_place_release(&p);
-	return tables_leave(&s, err);
+	return err;
+}
+
+/* Columns that are set to values may be so twice; nothing else is done again that may have been done. */
+int tables_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w)
+{
+	struct tables *v = tables_of(view);
+	int64_t deadline = pfs_monotonic_ns() + v->retry_timeout;
+	bool repeatable = w->how == PFS_VIEW_WHOLE && !w->create, again;
+	struct tables_session s;
+	int err;
+
+	do {
+		err = tables_enter(v, true, &s);
+		if (err) /* a trial finds nobody waiting for a lock at fault */
+			return w->trial && err == -EBUSY ? -EAGAIN : err;
+		err = tables_leave(&s, write_at(&s, path, w));
+		again = err == -EHOSTDOWN || (err == -EINPROGRESS && repeatable);
+	} while (again && pfs_monotonic_ns() < deadline);
+	return err;
 }
 
 static int remove_place(struct tables_session *s, struct tables_place *p, bool dir)
