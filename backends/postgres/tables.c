@@ -15,9 +15,10 @@
 /* How long a schema that has changed may go unnoticed: the question reads the catalogues. */
 #define VERSION_AGE NSEC_PER_SEC
 
-#define RELATIONS                                                                                  \
+#define COLUMNS                                                                                    \
 	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"    \
-	" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"                                    \
+	" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"
+#define SHOWN                                                                                      \
 	" WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_'"                    \
 	" AND n.nspname <> 'information_schema' AND c.relname !~ '^persistfs_'"                    \
 	" AND a.attnum > 0 AND NOT a.attisdropped"
@@ -25,20 +26,42 @@
 static const char version_sql[] =
 	"SELECT coalesce(sum(pg_catalog.hashtext(c.oid || ' ' || c.xmin::text || ' ' || n.xmin::text"
 	" || ' ' || c.relname || ' ' || a.attnum || ' ' || a.xmin::text)::bigint), 0)::bigint # count(*)"
-	RELATIONS;
+	COLUMNS SHOWN;
 
-/* One row a column. */
+/*
+ * The columns of a table that those of a view are, by its rule, for views that PostgreSQL updates: they have
+ * one table, and each of its rows once at most, so that its key is theirs. What a query inside the view
+ * selects stands in the rule too: a number that comes twice is left out.
+ */
+#define ORIGINS                                                                                    \
+	"WITH origins AS (SELECT r.ev_class AS view, m[1]::int AS attnum,"                         \
+	"  max(m[2]::bigint)::oid AS base, max(m[3]::int)::int2 AS origin"                         \
+	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_rewrite r ON r.ev_class = c.oid"           \
+	" CROSS JOIN LATERAL pg_catalog.regexp_matches(r.ev_action::text, ':resno (\\d+) :resname"   \
+	" (?:\\\\.|\\S)+ :ressortgroupref \\d+ :resorigtbl (\\d+) :resorigcol (\\d+)"                 \
+	" :resjunk false', 'g') AS m"                                                              \
+	" WHERE c.relkind = 'v' AND c.oid >= 16384 AND r.ev_type = '1' AND m[1]::int <= c.relnatts"\
+	"  AND pg_catalog.pg_relation_is_updatable(c.oid, false) & 4 <> 0"                         \
+	" GROUP BY 1, 2 HAVING count(*) = 1),"                                                     \
+	" bases AS (SELECT view, max(base) AS base FROM origins WHERE base <> 0"                   \
+	" GROUP BY 1 HAVING count(DISTINCT base) = 1)"
+
+/* One row a column; `src` is where the column is, `b` what a view is of. */
 static const char columns_sql[] =
+	ORIGINS
 	"SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN '' ELSE n.nspname END, c.relname,"
 	" c.relkind::text, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
-	" a.attnotnull::int, (a.atthasdef OR a.attidentity <> '')::int,"
-	" CASE WHEN a.attgenerated <> '' THEN 1 WHEN a.attidentity = 'a' THEN 2 ELSE 0 END,"
-	" coalesce((SELECT pg_catalog.array_position(k.conkey, a.attnum)"
-	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), 0)::int,"
-	" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid"
-	"  AND i.indkey[0] = a.attnum AND i.indpred IS NULL AND i.indisvalid)::int,"
-	" coalesce((SELECT pg_catalog.array_length(k.conkey, 1)"
-	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), 0)::int,"
+	" (a.attnotnull OR coalesce(src.attnotnull, false))::int,"
+	" (a.atthasdef OR coalesce(src.atthasdef OR src.attidentity <> '', false))::int,"
+	" CASE WHEN src.attidentity = 'a' THEN 2 WHEN coalesce(src.attgenerated, '') <> '' OR"
+	"  c.relkind = 'v' AND NOT pg_catalog.pg_column_is_updatable(c.oid, a.attnum, true)"
+	"  THEN 1 ELSE 0 END,"
+	" coalesce((SELECT pg_catalog.array_position(k.conkey, src.attnum)"
+	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = src.attrelid AND k.contype = 'p'), 0)::int,"
+	" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = src.attrelid"
+	"  AND i.indkey[0] = src.attnum AND i.indpred IS NULL AND i.indisvalid)::int,"
+	" coalesce((SELECT pg_catalog.array_length(k.conkey, 1) FROM pg_catalog.pg_constraint k"
+	"  WHERE k.conrelid = coalesce(b.base, c.oid) AND k.contype = 'p'), 0)::int,"
 	" CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END, c.oid::bigint,"
 	" EXISTS (WITH RECURSIVE b (oid) AS (SELECT a.atttypid UNION ALL SELECT y.typbasetype FROM b"
 	"  JOIN pg_catalog.pg_type y ON y.oid = b.oid AND y.typtype = 'd')"
@@ -46,17 +69,28 @@ static const char columns_sql[] =
 	" pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')::int,"
 	" pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')::int,"
 	" pg_catalog.has_any_column_privilege(c.oid, 'INSERT')::int,"
-	" pg_catalog.has_table_privilege(c.oid, 'DELETE')::int"
-	RELATIONS
+	" pg_catalog.has_table_privilege(c.oid, 'DELETE')::int,"
+	" pg_catalog.pg_relation_is_updatable(c.oid, true)"
+	COLUMNS
+	" LEFT JOIN bases b ON b.view = c.oid"
+	" LEFT JOIN origins o ON o.view = c.oid AND o.attnum = a.attnum AND o.base = b.base"
+	" LEFT JOIN pg_catalog.pg_attribute src ON src.attrelid = coalesce(b.base, c.oid)"
+	"  AND src.attnum = CASE WHEN c.relkind = 'v' THEN o.origin ELSE a.attnum END"
+	SHOWN
 	" AND (pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')"
 	"  OR pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')"
 	"  AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'))"
 	" ORDER BY n.nspname, c.relname, a.attnum";
 
+/* Bits of COL_CAN: 1 << CMD_UPDATE and so on. */
+#define CAN_UPDATE 4
+#define CAN_INSERT 8
+#define CAN_DELETE 16
+
 enum {
 	COL_SCHEMA, COL_RELATION, COL_KIND, COL_NAME, COL_TYPE, COL_NOT_NULL, COL_DEFAULT,
 	COL_COMPUTED, COL_KEY, COL_INDEXED, COL_NKEYS, COL_VIEW, COL_OID, COL_BINARY, COL_SELECT,
-	COL_UPDATE, COL_INSERT, COL_DELETE,
+	COL_UPDATE, COL_INSERT, COL_DELETE, COL_CAN,
 };
 
 static struct pfs_value value_at(struct pfs_rows_db *db, struct pfs_rows *r, int i)
@@ -98,6 +132,7 @@ static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables
 		       struct tables_table **out)
 {
 	struct pfs_bytes kind = value_at(db, r, COL_KIND).bytes;
+	int64_t can = value_at(db, r, COL_CAN).num;
 	struct pfs_value view;
 	struct tables_table *t;
 
@@ -105,12 +140,12 @@ static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables
 			       value_at(db, r, COL_RELATION).bytes);
 	if (!t)
 		return -ENOMEM;
-	t->read_only = is_word(kind, "v")   ? "a view"
-		       : is_word(kind, "m") ? "a materialized view"
+	t->read_only = is_word(kind, "m")   ? "a materialized view"
 		       : is_word(kind, "f") ? "a foreign table"
-					    : NULL;
-	t->no_insert = !value_at(db, r, COL_INSERT).num;
-	t->no_delete = !value_at(db, r, COL_DELETE).num;
+		       : can		    ? NULL
+					    : "a view";
+	t->no_insert = !value_at(db, r, COL_INSERT).num || !(can & CAN_INSERT);
+	t->no_delete = !value_at(db, r, COL_DELETE).num || !(can & CAN_DELETE);
 	t->no_update = true; /* as far as is known */
 	view = value_at(db, r, COL_VIEW);
 	if (view.type != PFS_VALUE_NULL)
@@ -138,7 +173,8 @@ static int add_column(struct pfs_rows_db *db, struct pfs_rows *r, struct tables_
 	col->computed = value_at(db, r, COL_COMPUTED).num != 0;
 	col->identity = value_at(db, r, COL_COMPUTED).num == 2;
 	col->unreadable = !value_at(db, r, COL_SELECT).num;
-	col->unwritable = !value_at(db, r, COL_UPDATE).num;
+	col->unwritable = !value_at(db, r, COL_UPDATE).num ||
+			  !(value_at(db, r, COL_CAN).num & CAN_UPDATE);
 	t->no_update &= col->unwritable;
 	col->key = col->unreadable ? 0 : (unsigned)value_at(db, r, COL_KEY).num;
 	col->indexed = value_at(db, r, COL_INDEXED).num != 0;

@@ -323,8 +323,10 @@ static int write_cell(struct tables_session *s, struct tables_place *p, struct p
 		err = text_value(col, &old, made, &value);
 	if (!err)
 		err = set_cell(s, p, there, &old, &value);
-	if (!err && !w->trial)
+	if (!err && (!w->trial || there))
 		err = stat_cell(s, p, &w->attr);
+	if (err == -ENOENT && there)
+		err = refuse(-EINVAL, col, "with this value the row would be in the view no more");
 	pfs_buf_release(&bytes);
 	pfs_buf_release(&out);
 	return err;
