@@ -73,27 +73,19 @@ static int tree_answers(const char *mountpoint)
 /* Can others' data be written here? As the store's health has it now that it was looked at. */
 static void print_access(const char *mountpoint, const struct pfs_store_config *store)
 {
-	static const char word[] = "read-only: ";
-	char path[PATH_MAX], line[512] = "", why[512] = "";
-	bool connected = false;
+	char path[PATH_MAX], line[512] = "", why[512] = "and can be written to";
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/.persistfs/stores/%s/health", mountpoint, store->name);
-	f = fopen(path, "re");
+	f = store->read_only ? NULL : fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f)) {
 		line[strcspn(line, "\n")] = '\0';
-		connected |= strcmp(line, "ok") == 0;
-		if (strncmp(line, word, strlen(word)) == 0)
+		if (strncmp(line, "read-only: ", 11) == 0 || strncmp(line, "unhealthy: ", 11) == 0)
 			snprintf(why, sizeof(why), "%s", line);
 	}
 	if (f)
 		fclose(f);
-	if (store->read_only)
-		printf("read-only\n");
-	else if (why[0])
-		printf("%s\n", why);
-	else
-		printf("%s\n", connected ? "and can be written to" : "not connected yet");
+	printf("%s\n", store->read_only ? "read-only" : why);
 }
 
 static void print_mounted(const struct pfs_daemon_config *c)
