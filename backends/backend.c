@@ -756,7 +756,7 @@ int pfs_store_commit(struct pfs_store *s, struct pfs_batch *batch)
 
 	pfs_msg_clear(&batch->msg);
 	batch->failed = 0;
-	batch->unknown = false;
+	batch->final = false;
 	if (batch->nops == 0)
 		return 0;
 	if (!s->backend->ops->commit)

@@ -278,7 +278,8 @@ struct pfs_batch {
 	bool trial;
 	/* Results. */
 	size_t failed;	    /* index of the mutation that failed */
-	bool unknown;	    /* with -EIO: it may have been done, and must not be done twice */
+	/* Not to be tried again: with -EIO it may have been done already, else it is refused for good. */
+	bool final;
 	struct pfs_msg msg; /* the engine's words on an unexpected failure */
 };
 
@@ -677,7 +678,7 @@ int pfs_store_xattr_list(struct pfs_store *s, uint64_t id, struct pfs_buf *out);
 /*
  * Apply a batch: returns when it is committed and visible to every client of the engine (not yet
  * durable: see sync). Concurrent batches of one backend are merged into one transaction and still
- * succeed or fail alone. Not retried by the caller where it says that the outcome is `unknown`.
+ * succeed or fail alone. Not retried by the caller where it is `final`.
  */
 int pfs_store_commit(struct pfs_store *s, struct pfs_batch *batch);
 /* What was committed before the call survives power loss, as far as the engine can promise. */

@@ -416,8 +416,8 @@ static void commit_ended(struct pfs_data *data)
 	pthread_cond_broadcast(&data->cond);
 }
 
-/* *unknown: it may have been done all the same, and must not be done twice. */
-static int commit_once(struct pfs_data *data, enum pfs_data_goal goal, bool *unknown)
+/* *final: it is not to be tried again. */
+static int commit_once(struct pfs_data *data, enum pfs_data_goal goal, bool *final)
 {
 	struct pfs_node *node = data->node;
 	struct pfs_vol *vol = node->vol;
@@ -443,7 +443,7 @@ static int commit_once(struct pfs_data *data, enum pfs_data_goal goal, bool *unk
 		batch.now = p.now;
 		batch.epoch = node->epoch;
 		err = pfs_vol_commit(vol, &batch, node, PFS_BYTES(""));
-		*unknown = err && batch.unknown;
+		*final = err && batch.final;
 		/* Others removed it before this mount held it. */
 		if (err == -ENOENT && !p.create)
 			err = -ESTALE;
@@ -554,7 +554,7 @@ static void give_up(struct pfs_data *data, int err, const char *text)
 
 int pfs_data_commit_now(struct pfs_data *data, enum pfs_data_goal goal)
 {
-	bool unknown = false;
+	bool final = false;
 	int err = 0;
 
 	pthread_mutex_lock(&data->lock);
@@ -565,11 +565,11 @@ int pfs_data_commit_now(struct pfs_data *data, enum pfs_data_goal goal)
 	    !pfs_dirty_empty(&data->dirty))
 		err = stage_id(data);
 	if (!err && !pfs_data_clean(data))
-		err = commit_once(data, goal, &unknown);
+		err = commit_once(data, goal, &final);
 	pthread_mutex_unlock(&data->lock);
-	if (unknown)
+	if (final && err == -EIO)
 		give_up(data, err, "what was written may have been committed, or not: look");
-	else if (err && !worth_retrying(err))
+	else if (err && (final || !worth_retrying(err)))
 		pfs_data_give_up(data, err);
 	else if (err)
 		wake_committer(data, data->retry_at);

@@ -161,8 +161,8 @@ struct pfs_file {
 	uint64_t lost_told;	  /* data->lost as last told to this file */
 	uint64_t queue_lost_told; /* vol->queue_lost likewise */
 	struct pfs_buf text; /* control files: content as of the open */
-	bool tried;	     /* its first write was */
-	int refused;	     /* ... and this said of it: nothing of this file is committed */
+	_Atomic bool tried;  /* its first write was */
+	_Atomic int refused; /* ... and this said of it: nothing of this file is committed */
 	int snapshot;	     /* objects without a size: theirs, a descriptor; else -1 */
 	struct pfs_intake *intake; /* what is taken in as a whole; else NULL */
 	_Atomic bool taken;	   /* something was written to it */

@@ -325,7 +325,7 @@ static int commit_op(struct pfs_vol *vol, struct pfs_pending *item, bool last_tr
 	int err;
 
 	err = pfs_vol_commit(vol, &batch, item->dir, item->op.name);
-	if (err && retryable(err) && !batch.unknown && !last_try)
+	if (err && retryable(err) && !batch.final && !last_try)
 		return err;
 	if (err)
 		lose_op(vol, item, err);

@@ -229,6 +229,15 @@ static bool expected(int err)
 	}
 }
 
+/*
+ * What the engine refuses in its own words is to be found afterwards. But for removals: rm -r of what
+ * cannot be removed would leave room for nothing else.
+ */
+static bool is_refusal(const struct pfs_batch *batch)
+{
+	return batch->trial || (batch->msg.text[0] && batch->ops[0].op != PFS_OP_REMOVE);
+}
+
 int pfs_vol_commit(struct pfs_vol *vol, struct pfs_batch *batch, struct pfs_node *node,
 		   struct pfs_bytes name)
 {
@@ -246,8 +255,7 @@ int pfs_vol_commit(struct pfs_vol *vol, struct pfs_batch *batch, struct pfs_node
 	/* It may have happened all the same, or the engine has what this mount does not know of. */
 	if (err)
 		pfs_nodes_changed(vol->fs);
-	/* A refusal in the engine's own words is to be found afterwards, whatever it is. */
-	if (err && (!expected(err) || batch->trial || batch->msg.text[0]))
+	if (err && (!expected(err) || is_refusal(batch)))
 		pfs_vol_note_failure(vol, err, node, name,
 				     batch->msg.text[0] ? batch->msg.text : pfs_error_text());
 	return err;

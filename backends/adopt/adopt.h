@@ -171,6 +171,8 @@ bool adopt_refused(int err, struct pfs_bytes value);
 /* ---- commit.c ------------------------------------------------------------------------------- */
 
 int adopt_commit(struct pfs_store *s, struct pfs_batch *batch);
+/* What a slot of the view said that changes something, as backends/backend.h has it. */
+int adopt_change_error(int err, bool *final);
 /* Why the last write failed is told by an attribute. The lock is held. */
 void adopt_note_error(struct adopt_node *node, int err);
 

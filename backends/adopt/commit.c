@@ -1353,19 +1353,21 @@ static uint64_t content_of(const struct pfs_batch *batch)
 	return 0;
 }
 
-int adopt_commit(struct pfs_store *s, struct pfs_batch *batch)
+int adopt_change_error(int err, bool *final)
 {
-	struct adopt *a = adopt_of(s->backend);
+	*final = err == -EBUSY || err == -EINPROGRESS;
+	if (err == -EAGAIN)
+		return -EBUSY;
+	return err == -EINPROGRESS ? -EIO : err;
+}
+
+static int commit(struct adopt *a, struct pfs_batch *batch)
+{
 	struct pfs_mutation *m = &batch->ops[0];
-	uint64_t id;
+	uint64_t id = content_of(batch);
 	int err;
 
-	pfs_error_text_clear();
-	err = check_version(a, batch);
-	id = content_of(batch);
-	if (err)
-		;
-	else if (m->op == PFS_OP_CREATE)
+	if (m->op == PFS_OP_CREATE)
 		err = commit_create(a, batch);
 	else if (id)
 		err = commit_content(a, batch, id);
@@ -1373,8 +1375,19 @@ int adopt_commit(struct pfs_store *s, struct pfs_batch *batch)
 		err = batch->nops == 1 ? change_staged(a, m) : -EOPNOTSUPP;
 	else
 		err = commit_single(a, batch);
+	return adopt_change_error(err, &batch->final);
+}
+
+int adopt_commit(struct pfs_store *s, struct pfs_batch *batch)
+{
+	struct adopt *a = adopt_of(s->backend);
+	int err;
+
+	pfs_error_text_clear();
+	err = check_version(a, batch);
+	if (!err)
+		err = commit(a, batch);
 	if (err)
 		pfs_msg_set(&batch->msg, "%s", pfs_error_text());
-	batch->unknown = err == -EINPROGRESS;
-	return batch->unknown ? -EIO : err;
+	return err;
 }

@@ -81,6 +81,7 @@ static int in_write(struct pfs_intake *base, int64_t off, struct pfs_bytes data)
 static int in_finish(struct pfs_intake *base)
 {
 	struct adopt_intake *in = intake_of(base);
+	bool final;
 	int err = 0;
 
 	pthread_mutex_lock(&in->lock);
@@ -88,7 +89,7 @@ static int in_finish(struct pfs_intake *base)
 	if (in->err) {
 		err = say_again(in);
 	} else if (!in->finished && in->end) {
-		err = in->err = in->view->ops->finish(in->view);
+		err = in->err = adopt_change_error(in->view->ops->finish(in->view), &final);
 		in->finished = !err;
 		note(in->a, in->node, err);
 	}

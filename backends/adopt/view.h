@@ -14,7 +14,10 @@
  *	-EINVAL	  the engine refuses the value (its type, a check)
  *	-EPERM	  this shape of data has no such thing
  *	-EACCES	  a privilege is missing
- *	-EINPROGRESS	a change may have been made, and must not be made twice
+ *	-EBUSY	  something else refers to it
+ * Of slots that change something:
+ *	-EAGAIN	  others have it locked for now, or change it all the time
+ *	-EINPROGRESS	it may have been done, and must not be done twice
  */
 #ifndef PFS_BACKENDS_ADOPT_VIEW_H
 #define PFS_BACKENDS_ADOPT_VIEW_H
@@ -67,8 +70,7 @@ struct pfs_view_write {
 	/* The version that this mount last read, or 0: for shapes where a place may hold another thing. */
 	uint64_t seen;
 	/*
-	 * PFS_CAP_TRIALS: nothing is to be changed, and `attr` not set. The error is what a write would say;
-	 * -EAGAIN: it could not be found out now.
+	 * PFS_CAP_TRIALS: nothing is to be changed, and `attr` not set. The error is what a write would say.
 	 */
 	bool trial;
 	struct pfs_view_attr attr; /* result: as stat would say afterwards */

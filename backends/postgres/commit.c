@@ -157,8 +157,8 @@ static int item_error(struct pfs_batch *batch, int err)
 {
 	if (err != -EINPROGRESS)
 		return err;
-	batch->unknown = !repeatable(batch);
-	return batch->unknown ? -EIO : -EHOSTDOWN;
+	batch->final = !repeatable(batch);
+	return batch->final ? -EIO : -EHOSTDOWN;
 }
 
 static void group_fail(struct pfs_commit_item **items, size_t n, int err)

@@ -128,6 +128,9 @@ static bool is_word(struct pfs_bytes s, const char *word)
 	return pfs_bytes_eq(s, pfs_bytes_str(word));
 }
 
+/* Until its columns are known. */
+static const char keyless_view[] = "a view whose rows have no key";
+
 static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables_catalog *c,
 		       struct tables_table **out)
 {
@@ -142,8 +145,9 @@ static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables
 		return -ENOMEM;
 	t->read_only = is_word(kind, "m")   ? "a materialized view"
 		       : is_word(kind, "f") ? "a foreign table"
-		       : can		    ? NULL
-					    : "a view";
+		       : !can		    ? "a view"
+		       : is_word(kind, "v") ? keyless_view
+					    : NULL;
 	t->no_insert = !value_at(db, r, COL_INSERT).num || !(can & CAN_INSERT);
 	t->no_delete = !value_at(db, r, COL_DELETE).num || !(can & CAN_DELETE);
 	t->no_update = true; /* as far as is known */
@@ -222,8 +226,11 @@ static int end_table(struct tables_table *t, size_t nkeys)
 		t->schema = describe(t, seen == nkeys ? nkeys : 0);
 	if (!t->schema)
 		return -ENOMEM;
-	if (nkeys && seen == nkeys && nkeys <= TABLES_KEYS)
+	if (nkeys && seen == nkeys && nkeys <= TABLES_KEYS) {
+		if (t->read_only == keyless_view)
+			t->read_only = NULL;
 		return 0;
+	}
 	pfs_buf_str(&name, "row");
 	while (!name.failed &&
 	       tables_column_named(t, (struct pfs_bytes){name.data, name.len}) >= 0)
@@ -272,14 +279,21 @@ static const char unique_keys_sql[] =
 	" WHERE i.indrelid = ?1::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate"
 	"  AND i.indpred IS NULL ORDER BY i.indexrelid, at.n";
 
-/* Foreign keys of other tables, and tables that inherit, whose rows are found in this one too. */
+/*
+ * Foreign keys of other tables, and tables that inherit, whose rows are found in this one too. A view's are
+ * those of what it is made of.
+ */
 static const char collateral_sql[] =
-	"SELECT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k"
-	" WHERE k.confrelid = ?1::regclass AND k.conrelid <> k.confrelid AND k.contype = 'f'"
+	"WITH these AS (SELECT ?1::regclass::oid AS oid UNION"
+	"  SELECT d.refobjid FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d"
+	"  ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid"
+	"   AND d.refclassid = 'pg_catalog.pg_class'::regclass WHERE r.ev_class = ?1::regclass)"
+	"SELECT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k JOIN these t"
+	" ON t.oid = k.confrelid WHERE k.conrelid <> k.confrelid AND k.contype = 'f'"
 	"  AND k.confdeltype IN ('c', 'n', 'd')"
 	" UNION ALL SELECT h.inhrelid::regclass::text FROM pg_catalog.pg_inherits h"
-	" JOIN pg_catalog.pg_class c ON c.oid = h.inhparent"
-	" WHERE h.inhparent = ?1::regclass AND c.relkind = 'r'";
+	" JOIN these t ON t.oid = h.inhparent JOIN pg_catalog.pg_class c ON c.oid = h.inhparent"
+	" WHERE c.relkind = 'r'";
 
 static const struct tables_engine pg_engine = {
 	.version = pgt_version,

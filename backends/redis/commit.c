@@ -443,9 +443,9 @@ static void answer_doubtful(struct pfs_commit_item *item)
 	size_t i;
 
 	for (i = 0; i < batch->nops; i++)
-		batch->unknown |= batch->ops[i].op == PFS_OP_APPEND;
+		batch->final |= batch->ops[i].op == PFS_OP_APPEND;
 	pfs_error_text_set("the outcome of a commit is unknown: redis went away");
-	answer(item, batch->unknown ? -EIO : -EHOSTDOWN);
+	answer(item, batch->final ? -EIO : -EHOSTDOWN);
 }
 
 static bool is_doubtful(const struct pfs_commit_item *item)

@@ -82,7 +82,7 @@ static int change_now(struct native *v, redisContext *c, void *arg)
 	if (err != NATIVE_AGAIN)
 		return err;
 	pfs_error_text_set("others change the key all the time");
-	return -EBUSY;
+	return -EAGAIN;
 }
 
 void native_change_release(struct native_change *ch)

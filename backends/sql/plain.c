@@ -31,7 +31,9 @@ int plain_with(struct plain *v, bool write, bool repeat, plain_fn fn, void *arg)
 	if (err == -EINPROGRESS)
 		pfs_error_text_set("the connection broke at COMMIT: outcome unknown");
 	/* It was there when the store was mounted. */
-	return err == -ENOTSUP ? -EIO : pfs_rows_told(err);
+	if (err == -ENOTSUP)
+		return -EIO;
+	return write ? err : pfs_rows_told(err);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */

@@ -173,7 +173,7 @@ int plain_adopt(struct pfs_backend *host, struct pfs_rows_db *db, const struct p
 /* ---- plain.c -------------------------------------------------------------------------------- */
 
 /*
- * Run fn with a connection. It is run again where the connection broke, or where that happened at
+ * Run fn with a connection; errors of one that writes are as a view's slot has them. It is run again where the connection broke, or where that happened at
  * COMMIT and `repeat` says that doing it twice does no harm.
  */
 typedef int (*plain_fn)(struct plain *v, struct pfs_rows_conn *c, void *arg);

@@ -19,7 +19,6 @@ struct change {
 	int64_t expires, add;
 	bool replace, dir, null;
 	bool again; /* it was run before, and nobody knows whether it was done */
-	bool conflict; /* it was refused by a foreign key */
 };
 
 static int transaction(struct plain *v, struct pfs_rows_conn *c, void *arg)
@@ -39,7 +38,6 @@ static int transaction(struct plain *v, struct pfs_rows_conn *c, void *arg)
 		err = trial ? v->db->ops->check(c) : v->db->ops->commit(c);
 	if (err || trial)
 		v->db->ops->rollback(c);
-	ch->conflict = err == -EBUSY;
 	plain_place_release(&ch->at);
 	plain_place_release(&ch->to);
 	ch->at = ch->to = (struct plain_place){0};
@@ -308,20 +306,14 @@ static bool may_refuse(const struct plain *v, const struct pfs_view_write *w)
 	}
 }
 
-static int try_write(struct plain *v, struct change *ch)
-{
-	int err = may_refuse(v, ch->w) ? apply(v, ch, true) : 0;
-
-	return err == -EBUSY && !ch->conflict ? -EAGAIN : err; /* a lock */
-}
-
 int plain_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w)
 {
 	struct change ch = {.run = run_write, .path = path, .w = w};
+	struct plain *v = plain_of(view);
 
 	if (w->trial)
-		return try_write(plain_of(view), &ch);
-	return apply(plain_of(view), &ch, w->how == PFS_VIEW_WHOLE && !w->create);
+		return may_refuse(v, w) ? apply(v, &ch, true) : 0;
+	return apply(v, &ch, w->how == PFS_VIEW_WHOLE && !w->create);
 }
 
 /* ---- remove, mkdir -------------------------------------------------------------------------- */

@@ -126,7 +126,7 @@ int tables_enter(struct tables *v, bool write, struct tables_session *out)
 	} while (err == -EHOSTDOWN && pfs_monotonic_ns() < deadline);
 	if (!err)
 		*out = s;
-	return pfs_rows_told(err);
+	return write ? err : pfs_rows_told(err);
 }
 
 int tables_leave(struct tables_session *s, int err)
@@ -145,7 +145,7 @@ int tables_leave(struct tables_session *s, int err)
 	tables_catalog_put(v, s->catalog);
 	if (s->write && !s->trial && (!err || s->committed))
 		pfs_rows_poll_wrote(v->poll);
-	return s->trial ? err : pfs_rows_told(err);
+	return s->write ? err : pfs_rows_told(err);
 }
 
 int tables_first_row(struct tables_session *s, const struct tables_sql *sql, struct pfs_rows **out)

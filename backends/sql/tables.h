@@ -328,7 +328,7 @@ int tables_enter(struct tables *v, bool write, struct tables_session *out);
 /* Keep the session's catalogue longer than the session: to be put. */
 struct tables_catalog *tables_catalog_keep(struct tables_session *s);
 void tables_catalog_put(struct tables *v, struct tables_catalog *c); /* NULL: no-op */
-/* err 0: commit what was written. Returns err, or why it was not; of a trial -EAGAIN as rows.h has it. */
+/* err 0: commit what was written. Returns err, or why it was not, as a view's slot has it. */
 int tables_leave(struct tables_session *s, int err);
 /* Run a statement up to its first row: 0 and *out, to be ended; -ENOENT: it has none. */
 int tables_first_row(struct tables_session *s, const struct tables_sql *sql, struct pfs_rows **out);

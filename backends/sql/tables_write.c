@@ -568,8 +568,8 @@ int tables_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_w
 
 	do {
 		err = tables_enter(v, true, &s);
-		if (err) /* a trial finds nobody waiting for a lock at fault */
-			return w->trial && err == -EBUSY ? -EAGAIN : err;
+		if (err)
+			return err;
 		err = tables_leave(&s, write_at(&s, path, w));
 		again = err == -EHOSTDOWN || (err == -EINPROGRESS && repeatable);
 	} while (again && pfs_monotonic_ns() < deadline);

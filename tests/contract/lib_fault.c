@@ -288,7 +288,7 @@ static int fault_commit(struct pfs_store *s, struct pfs_batch *batch)
 
 	FAULT_CALL(s->backend, FAULT_COMMIT, err, pfs_store_commit(inner_store(s), batch));
 	pthread_mutex_lock(&fb->lock);
-	batch->unknown = err == -EIO && fb->plan.after;
+	batch->final = err == -EIO && fb->plan.after;
 	pthread_mutex_unlock(&fb->lock);
 	return err;
 }

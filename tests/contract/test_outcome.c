@@ -22,13 +22,14 @@ struct ot {
 	char dir[64], place[64];
 	const struct pfs_engine *engine;
 	const char *word;
+	enum pfs_layout layout;
 	struct relay *relay;
 	struct pfs_option *table;
 	struct pfs_option_set host_set, set;
 	struct pfs_backend *host, *view;
 	struct pfs_store *s;
 	uint64_t root;
-	bool unknown; /* of the last batch */
+	bool final; /* the last batch was */
 	PGconn *pg;
 	redisContext *redis;
 };
@@ -64,6 +65,7 @@ static void open_view(struct ot *t, enum pfs_layout layout)
 
 	if (pfs_backend_new("app", t->engine, &t->host_set, &t->host, &msg))
 		fail_msg("%s", msg.text);
+	t->layout = layout;
 	t->host->own = false;
 	assert_int_equal(pfs_backend_start(t->host, &msg), 0);
 	if (t->engine->adopt(t->host, layout, "view", &t->set, &t->view, &msg) ||
@@ -208,8 +210,8 @@ static int commit(struct ot *t, struct pfs_mutation m, bool arrives)
 	relay_cut(t->relay, t->word, arrives);
 	err = pfs_store_commit(t->s, &batch);
 	assert_int_equal(relay_cuts(t->relay), 1);
-	t->unknown = batch.unknown;
-	if (t->unknown)
+	t->final = batch.final;
+	if (t->final)
 		assert_non_null(strstr(batch.msg.text, "outcome unknown"));
 	return err;
 }
@@ -260,7 +262,7 @@ static int increment(struct ot *t, const char *path, bool arrives)
 #define assert_unknown(t, call)                                                                    \
 	do {                                                                                       \
 		assert_int_equal(call, -EIO);                                                      \
-		assert_true((t)->unknown);                                                         \
+		assert_true((t)->final);                                                         \
 	} while (0)
 
 static const char *kv(struct ot *t, const char *key)
@@ -322,6 +324,21 @@ static void a_row_is_written_once(void **state)
 	assert_string_equal(kv(t, "k"), "two+");
 }
 
+static void a_connection_that_broke_is_made_anew(void **state)
+{
+	struct ot *t = *state;
+	bool tables = t->layout == PFS_LAYOUT_TABLES;
+	const char *path = tables ? "kv/k/value" : "k";
+	uint64_t id = id_of(t, path);
+	struct pfs_attr attr;
+
+	relay_cut(t->relay, tables ? "BEGIN" : "SELECT", false);
+	assert_int_equal(pfs_store_getattr(t->s, id, &attr), 0);
+	assert_int_equal(relay_cuts(t->relay), 1);
+	assert_int_equal(put(t, path, "v", false), 0);
+	assert_string_equal(kv(t, "k"), "v");
+}
+
 static const char *redis_text(struct ot *t, const char *key)
 {
 	redisReply *r = rd_command(t->redis, "GET %s", key);
@@ -373,6 +390,8 @@ int main(void)
 	const struct CMUnitTest postgres[] = {
 		cmocka_unit_test_setup_teardown(a_key_of_a_table_is_written_once, setup_plain, teardown),
 		cmocka_unit_test_setup_teardown(a_row_is_written_once, setup_tables, teardown),
+		cmocka_unit_test_setup_teardown(a_connection_that_broke_is_made_anew, setup_plain, teardown),
+		cmocka_unit_test_setup_teardown(a_connection_that_broke_is_made_anew, setup_tables, teardown),
 	};
 	const struct CMUnitTest redis[] = {
 		cmocka_unit_test_setup_teardown(a_key_of_redis_is_written_once, setup_redis, teardown),

@@ -140,6 +140,14 @@ if [ "$engine" = postgres ]; then
 	echo '{"the name": "grace", "age": 20}' >"${M}adults/8.json"
 	rmdir "${M}adults/8"
 	eq removed "$(pg "SELECT count(*) FROM ${S}users WHERE id = 8")" 0
+	# What hangs on the table hangs on the view.
+	pg "CREATE TABLE ${S}child (id int PRIMARY KEY REFERENCES ${S}users ON DELETE CASCADE); INSERT INTO ${S}child VALUES (1)"
+	echo '{"k": 1, "the name": "x"}' >"$T/rows"
+	refused "not permitted" cp "$T/rows" "${M}adults/.import/replace/jsonl"
+	eq child "$(pg "SELECT count(*) FROM ${S}child")" 1
+	echo '{"k": 9, "the name": "heidi", "age": 33}' >"${M}adults/.import/append/jsonl"
+	eq appended "$(pg "DELETE FROM ${S}users WHERE id = 9 RETURNING name")" heidi
+	pg "DROP TABLE ${S}child"
 	# Without a key that can be told from the view's own text its rows have numbers, and stand.
 	for view in swapped joined grouped grown; do
 		has "^writable: no" "${M}$view/.info"

@@ -82,6 +82,13 @@ eventually test ! -e "${M}users/3.json"
 [ "$engine" = sqlite ] || unwritten "Invalid argument" "${M}users/2/born" 2020-13-01
 eq "nothing has changed" "$(all)" "$before"
 
+say "what is known at close only"
+printf '{"u": 99%5000s}' "" >"$T/long"
+refused "resource busy" cp "$T/long" "${M}orders/1.json"
+eq "what it shows" "$(cat "${M}orders/1/u")" 1
+has "orders/1.json	EBUSY	uncommitted data was lost" "$E"
+eq "nothing has changed" "$(all)" "$before"
+
 say "the file is failed, not its next"
 exec 5>"${M}users/2/email"
 refused "File exists" bash -c 'echo a@x >&5'
