@@ -28,6 +28,14 @@ static bool is_at(const struct adopt_node *node, const struct pfs_buf *path)
 	return same;
 }
 
+/* What nothing can be called is not there. */
+static int view_stat(struct adopt *a, const struct pfs_buf *path, struct pfs_view_attr *told)
+{
+	int err = a->view->ops->stat(a->view, (struct pfs_bytes){path->data, path->len}, told);
+
+	return err == -EILSEQ ? -ENOENT : err;
+}
+
 /* Ask at the path that the node has. It may have another one by the time of the answer: *moved. */
 static int ask_once(struct adopt *a, struct adopt_node *node, struct pfs_attr *out, bool *moved)
 {
@@ -41,7 +49,7 @@ static int ask_once(struct adopt *a, struct adopt_node *node, struct pfs_attr *o
 	err = adopt_path(node, (struct pfs_bytes){NULL, 0}, &path);
 	pthread_mutex_unlock(&a->lock);
 	if (!err)
-		err = a->view->ops->stat(a->view, (struct pfs_bytes){path.data, path.len}, &told);
+		err = view_stat(a, &path, &told);
 	pthread_mutex_lock(&a->lock);
 	*moved = node->state == ADOPT_KEY && node->parent && !is_at(node, &path);
 	if (!err && (told.mode & S_IFMT) != (node->mode & S_IFMT))
@@ -176,7 +184,7 @@ static int look_up(struct adopt *a, struct adopt_node *dir, struct pfs_bytes nam
 	if (!err && hidden)
 		err = -ENOENT;
 	if (!err)
-		err = a->view->ops->stat(a->view, (struct pfs_bytes){path.data, path.len}, &told);
+		err = view_stat(a, &path, &told);
 	pfs_buf_release(&path);
 	pthread_mutex_lock(&a->lock);
 	node = adopt_child(a, dir, name);

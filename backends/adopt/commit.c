@@ -61,13 +61,13 @@ static int get_dir(struct adopt *a, uint64_t id, struct adopt_node **out)
 	return 0;
 }
 
-/* Is there something at `path`? 1, 0 or -errno. */
-static int exists(struct adopt *a, const struct pfs_buf *path)
+/* Is there something at `path`? 1, 0 or -errno. A scratch file's name need not be one of keys. */
+static int exists(struct adopt *a, const struct pfs_buf *path, bool scratch)
 {
 	struct pfs_view_attr told = {0};
 	int err = a->view->ops->stat(a->view, bytes_of(path), &told);
 
-	return err == -ENOENT ? 0 : err ? err : 1;
+	return err == -ENOENT || (scratch && err == -EILSEQ) ? 0 : err ? err : 1;
 }
 
 void adopt_note_error(struct adopt_node *node, int err)
@@ -735,7 +735,7 @@ static int make_file(struct adopt *a, struct adopt_node *dir, struct pfs_batch *
 		return make_key(a, dir, batch, path, hidden);
 	if (!scratch && !a->view->ops->write)
 		return -EPERM;
-	err = exists(a, path);
+	err = exists(a, path, scratch);
 	if (err > 0)
 		err = hidden ? 0 : -EEXIST;
 	if (err)
@@ -1088,7 +1088,7 @@ static int scratch_to_key_once(struct renaming *r)
 
 	if (!a->view->ops->write || !S_ISREG(r->node->mode))
 		return -EPERM;
-	err = exists(a, &r->to);
+	err = exists(a, &r->to, false);
 	if (err < 0)
 		return err;
 	if (err > 0 && !r->replace && !r->hidden2)
@@ -1139,7 +1139,7 @@ static int key_to_scratch(struct renaming *r)
 	struct pfs_buf text = {0};
 	int err;
 
-	err = exists(a, &r->to);
+	err = exists(a, &r->to, true);
 	if (err)
 		return err < 0 ? err : -EEXIST;
 	err = load(a, &r->from, &text);
@@ -1201,7 +1201,7 @@ static int rename_memory(struct renaming *r)
 
 	if (r->node->state == ADOPT_SCRATCH && !r->scratch2)
 		return scratch_to_key(r);
-	err = exists(r->a, &r->to);
+	err = exists(r->a, &r->to, r->scratch2);
 	if (err < 0)
 		return err;
 	if (err > 0 && !r->replace && !r->hidden2)

@@ -84,7 +84,7 @@ struct pfs_view_ops {
 	 * again after a failure.
 	 */
 	int (*start)(struct pfs_view *view, struct pfs_msg *msg);
-	/* -ENOENT; -ENOTDIR: a name in it but the last is a file. */
+	/* -ENOENT; -ENOTDIR: a name in it but the last is a file. -EILSEQ is ENOENT to who only looks. */
 	int (*stat)(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_attr *out);
 	/*
 	 * Tell at most `limit` names of directory `path`, in an order of the view's own, that follow

@@ -291,7 +291,7 @@ static int pv_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view
 {
 	struct look look = {.path = path, .attr = out};
 
-	return absent(plain_with(plain_of(view), false, true, do_stat, &look));
+	return plain_with(plain_of(view), false, true, do_stat, &look);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

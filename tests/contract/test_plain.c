@@ -668,6 +668,30 @@ static void an_expiry_is_written_as_the_column_has_it(void **state)
 			    "2035-01-02T03:04:05.000005+00:00");
 }
 
+/* rsync's temporary file of a key whose name is an escape. */
+static void scratch_files_need_no_name_of_keys(void **state)
+{
+	struct plain_test *t = *state;
+	struct pfs_mutation m = {.op = PFS_OP_CREATE, .flags = PFS_F_LATE, .set.mode = S_IFREG | 0600};
+	struct pfs_attr attr;
+	const char *name;
+
+	llamastack(t);
+	open_view(t, "preset", "llamastack", NULL);
+	assert_int_equal(put(t, ".%2E.abcdef", "value"), 0);
+	assert_int_equal(move(t, ".%2E.abcdef", "%2E", 0), 0);
+	assert_string_equal(app_get(t, "."), "value");
+	assert_int_equal(move(t, "%2E", "%2E~", 0), 0);
+	assert_int_equal(put(t, "%2E", "again"), 0);
+	assert_string_equal(app_get(t, "."), "again");
+	assert_int_equal(look(t, "%2Ex", &attr), -ENOENT);
+	/* Told before anything is written. */
+	assert_int_equal(walk(t, "%2Ex", &m.dir, &name), 0);
+	m.name = pfs_bytes_str(name);
+	assert_int_equal(pfs_store_alloc_ids(t->s, 1, &m.id), 0);
+	assert_int_equal(s_batch(t->s, &m, 1, NULL), -EILSEQ);
+}
+
 /* ---- types ---------------------------------------------------------------------------------- */
 
 static void text_stays_text(void **state)
@@ -1305,6 +1329,7 @@ int main(int argc, char **argv)
 		BOTH(expired_rows_are_not_there),
 		BOTH(a_write_keeps_the_expiry),
 		BOTH(an_expiry_is_written_as_the_column_has_it),
+		BOTH(scratch_files_need_no_name_of_keys),
 		BOTH(text_stays_text),
 		BOTH(what_does_not_fit_is_told_before_it_is_written),
 		BOTH(bytes_stay_bytes),

@@ -701,6 +701,25 @@ static void times_to_live_are_set_and_told(void **state)
 	assert_int_equal(change(t, m), -EOPNOTSUPP);
 }
 
+/* rsync's temporary file of a key whose name is an escape. */
+static void scratch_files_need_no_name_of_keys(void **state)
+{
+	struct pfs_attr attr;
+	struct nv *t = *state;
+
+	start(t);
+	assert_int_equal(put(t, ".%2E.abcdef", "value"), 0);
+	assert_string_equal(text_of(t, ".%2E.abcdef"), "value");
+	assert_int_equal(move(t, ".%2E.abcdef", "%2E", 0), 0);
+	assert_key(t, "value", "GET .");
+	assert_int_equal(move(t, "%2E", "%2E~", 0), 0);
+	assert_int_equal(put(t, "%2E", "again"), 0);
+	assert_key(t, "again", "GET .");
+	assert_int_equal(walk(t, "%2Ex", &attr), -ENOENT);
+	assert_int_equal(put(t, "%2Ex", "x"), -EILSEQ);
+	assert_int_equal(rd_number(t->r->cli, "DBSIZE"), 1);
+}
+
 /* As rsync -X and cp -a do it. */
 static void what_is_set_on_a_scratch_file_goes_with_it(void **state)
 {
@@ -1139,6 +1158,7 @@ int main(void)
 		NV(renaming_keeps_the_right_time_to_live),
 		NV(directories_of_keys_are_renamed_at_once),
 		NV(times_to_live_are_set_and_told),
+		NV(scratch_files_need_no_name_of_keys),
 		NV(what_is_set_on_a_scratch_file_goes_with_it),
 		NV(counters_are_added_to),
 		NV(fields_of_hashes_are_files),
