@@ -1077,6 +1077,18 @@ static int moved(struct renaming *r, const struct pfs_view_attr *told)
 	return err;
 }
 
+/* Is a scratch file the copy of a value that is none? The lock is held. */
+static bool stands_for_null(const struct adopt_node *node)
+{
+	struct pfs_bytes name, value;
+	size_t at = 0;
+
+	while (!node->text.len && adopt_kept_xattr(node, &at, &name, &value))
+		if (pfs_bytes_eq(name, PFS_BYTES("null")))
+			return pfs_bytes_eq(value, PFS_BYTES("1"));
+	return false;
+}
+
 static int scratch_to_key_once(struct renaming *r)
 {
 	struct adopt *a = r->a;
@@ -1096,6 +1108,7 @@ static int scratch_to_key_once(struct renaming *r)
 	w.create = err == 0;
 	pthread_mutex_lock(&a->lock);
 	pfs_buf_add(&text, r->node->text.data, r->node->text.len);
+	w.null = stands_for_null(r->node);
 	r->written = r->node->content_version;
 	kept = r->node->kept;
 	home = kept && kept->parent == r->dir2 &&

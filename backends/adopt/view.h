@@ -65,6 +65,8 @@ struct pfs_view_write {
 	 */
 	int (*edit)(void *arg, struct pfs_bytes old, struct pfs_buf *out);
 	void *arg;
+	/* With WHOLE: there is no value, `data` is empty. Where there is always one that is written. */
+	bool null;
 	/* create: -EEXIST where the path is; otherwise -ENOENT where it is not. */
 	bool create;
 	/* The version that this mount last read, or 0: for shapes where a place may hold another thing. */

@@ -223,14 +223,16 @@ static struct pfs_bytes stripped(const struct plain *v, const struct plain_row *
 	return data;
 }
 
+/* data.p NULL: NULL */
 static int put_row(struct plain *v, struct pfs_rows_conn *c, const struct plain_place *p,
 		   const struct plain_row *old, struct pfs_bytes data)
 {
-	struct pfs_value params[3];
+	struct pfs_value params[3] = {{0}};
 	size_t n;
-	int err;
+	int err = 0;
 
-	err = as_value(v, old, data, &params[0]);
+	if (data.p)
+		err = as_value(v, old, data, &params[0]);
 	if (!err && !old)
 		err = check_key(v, p);
 	if (err)
@@ -257,6 +259,8 @@ static int write_row(struct plain *v, struct pfs_rows_conn *c, struct change *ch
 	if (w->how != PFS_VIEW_WHOLE) {
 		err = w->edit(w->arg, there ? plain_bytes(&old->value) : PFS_BYTES(""), &edited);
 		data = plain_bytes(&edited);
+	} else if (w->null) {
+		data = (struct pfs_bytes){NULL, 0};
 	} else if (there) {
 		data = stripped(v, old, data);
 	}
@@ -551,7 +555,6 @@ int plain_set_expires(struct pfs_view *view, struct pfs_bytes path, int64_t expi
 
 static int run_null(struct plain *v, struct pfs_rows_conn *c, struct change *ch)
 {
-	struct pfs_value params[3] = {{0}};
 	struct plain_row row = {0};
 	int ret;
 
@@ -562,10 +565,8 @@ static int run_null(struct plain *v, struct pfs_rows_conn *c, struct change *ch)
 		ret = -ENOENT;
 	else if (ret > 0 && !ch->null && !row.null)
 		ret = -ENODATA;
-	if (ret > 0 && !ch->null)
-		ret = put_row(v, c, &ch->at, &row, PFS_BYTES(""));
-	else if (ret > 0)
-		ret = run_one(v, c, PLAIN_UPDATE, params, 1 + plain_ident(v, &ch->at, &params[1]));
+	if (ret > 0)
+		ret = put_row(v, c, &ch->at, &row, ch->null ? (struct pfs_bytes){NULL, 0} : PFS_BYTES(""));
 	if (!ret)
 		ret = tell_attr(v, c, &ch->at, ch->out);
 	plain_row_release(&row);

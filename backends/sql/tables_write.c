@@ -317,9 +317,9 @@ static int write_cell(struct tables_session *s, struct tables_place *p, struct p
 		err = refuse(-EACCES, col, "may not be read, so that nothing can be added to it");
 	if (!err)
 		err = new_bytes(s->v, w, is_blob(col, &old), old.bytes, &out, &made);
-	if (!err && is_blob(col, &old))
+	if (!err && !w->null && is_blob(col, &old))
 		value = (struct pfs_value){.type = PFS_VALUE_BLOB, .bytes = made};
-	else if (!err)
+	else if (!err && !w->null)
 		err = text_value(col, &old, made, &value);
 	if (!err)
 		err = set_cell(s, p, there, &old, &value);

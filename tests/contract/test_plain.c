@@ -805,6 +805,25 @@ static void null_is_an_empty_file_that_says_so(void **state)
 	assert_string_equal(app_get(t, "e"), "(null)");
 }
 
+/* rsync -X says so before it renames: where no empty text can be, none is written. */
+static void a_copy_of_null_is_null_at_once(void **state)
+{
+	struct plain_test *t = *state;
+	struct pfs_seg one = {.p = "1", .len = 1};
+	struct pfs_mutation m;
+	struct pfs_attr attr;
+
+	run(t, "CREATE TABLE strict (key TEXT PRIMARY KEY, value TEXT CHECK (value <> ''))");
+	open_view(t, "table", "strict", NULL);
+	assert_int_equal(put(t, ".k.abcdef", ""), 0);
+	assert_int_equal(move(t, ".k.abcdef", "k", 0), -EINVAL);
+	assert_int_equal(look(t, ".k.abcdef", &attr), 0);
+	m = m_setxattr(attr.id, "user.persistfs.null", &one, 0);
+	assert_int_equal(s_batch(t->s, &m, 1, NULL), 0);
+	assert_int_equal(move(t, ".k.abcdef", "k", 0), 0);
+	assert_string_equal(ask(t, "SELECT value FROM strict WHERE key = 'k'"), "(null)");
+}
+
 static const char *add_many(void *arg, unsigned i)
 {
 	struct pfs_seg seg = {.p = "3", .len = 1};
@@ -1334,6 +1353,7 @@ int main(int argc, char **argv)
 		BOTH(what_does_not_fit_is_told_before_it_is_written),
 		BOTH(bytes_stay_bytes),
 		BOTH(json_is_what_the_engine_makes_of_it),
+		BOTH(a_copy_of_null_is_null_at_once),
 		BOTH(null_is_an_empty_file_that_says_so),
 		BOTH(counters_are_added_to),
 		BOTH(a_separator_makes_directories),

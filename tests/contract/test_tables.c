@@ -315,6 +315,19 @@ static int drop(struct tt *t, const char *path, uint32_t flags)
 	return err ? err : commit(t, m);
 }
 
+static int move(struct tt *t, const char *from, const char *to)
+{
+	struct pfs_mutation m = {.op = PFS_OP_RENAME};
+	struct pfs_attr dir, dir2;
+	int err = look_dir(t, from, &dir, &m.name);
+
+	if (!err)
+		err = look_dir(t, to, &dir2, &m.name2);
+	m.dir = dir.id;
+	m.dir2 = dir2.id;
+	return err ? err : commit(t, m);
+}
+
 /* value NULL: removed. */
 static int set_xattr(struct tt *t, const char *path, const char *name, const char *value)
 {
@@ -945,6 +958,30 @@ static void null_is_set_and_taken_away(void **state)
 	assert_sql(t, "SELECT age IS NULL FROM users WHERE id = 1", "1");
 }
 
+/* rsync -X says so before it renames: a column that takes no empty text takes none of it. */
+static void a_copy_of_null_is_null_at_once(void **state)
+{
+	struct tt *t = *state;
+
+	sql(t, "CREATE TABLE strict (id INTEGER PRIMARY KEY, v TEXT CHECK (v <> ''), w BLOB NOT NULL);"
+	       "INSERT INTO strict VALUES (1, 'x', x'00')");
+	assert_int_equal(put(t, "strict/1/.v.abcdef", ""), 0);
+	assert_int_equal(move(t, "strict/1/.v.abcdef", "strict/1/v"), -EINVAL);
+	assert_int_equal(set_xattr(t, "strict/1/.v.abcdef", "user.persistfs.null", "1"), 0);
+	assert_int_equal(move(t, "strict/1/.v.abcdef", "strict/1/v"), 0);
+	assert_sql(t, "SELECT v IS NULL FROM strict", "1");
+	assert_int_equal(make_row(t, "strict/2"), 0);
+	assert_int_equal(put(t, "strict/2/.v.abcdef", ""), 0);
+	assert_int_equal(set_xattr(t, "strict/2/.v.abcdef", "user.persistfs.null", "1"), 0);
+	assert_int_equal(move(t, "strict/2/.v.abcdef", "strict/2/v"), 0);
+	assert_int_equal(put(t, "strict/2/w", "y"), 0);
+	assert_sql(t, "SELECT v IS NULL FROM strict WHERE id = 2", "1");
+	assert_int_equal(put(t, "strict/2/.w.abcdef", ""), 0);
+	assert_int_equal(set_xattr(t, "strict/2/.w.abcdef", "user.persistfs.null", "1"), 0);
+	assert_int_equal(move(t, "strict/2/.w.abcdef", "strict/2/w"), -EINVAL);
+	assert_sql(t, "SELECT w FROM strict WHERE id = 2", "y");
+}
+
 static void a_number_is_added_to_by_the_engine(void **state)
 {
 	struct tt *t = *state;
@@ -1037,6 +1074,7 @@ int main(void)
 		CASE_OF(rows_are_removed_and_nothing_else),
 		CASE_OF(a_column_says_when_a_row_was_changed),
 		CASE_OF(null_is_set_and_taken_away),
+		CASE_OF(a_copy_of_null_is_null_at_once),
 		CASE_OF(a_number_is_added_to_by_the_engine),
 		CASE_OF(hostile_names_are_written),
 	};
