@@ -74,7 +74,10 @@ $(foreach t,$(TEST_SRC:%.c=%),$(eval $(call test_rule,$(t))))
 
 $(BUILD)/tests/mount/%: tests/mount/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< -pthread
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(HELPER_LIBS) -pthread
+
+# The one that is a client of every engine.
+$(BUILD)/tests/mount/apps: HELPER_LIBS = $(shell pkg-config --libs sqlite3 libpq hiredis)
 
 tests: $(TEST_BIN) $(MOUNT_HELPERS)
 

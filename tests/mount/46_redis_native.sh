@@ -29,37 +29,6 @@ use()
 	mount_ini "$T/persistfs.ini" "$MNT"
 }
 
-# All that the database holds, in words, sorted. TTLs in minutes, ids of streams as they are.
-content()
-{
-	rcli --raw --no-auth-warning EVAL "
-		local out = {}
-		local function sorted(k, list, n)
-			local t = {}
-			for i = 1, #list, n do t[#t + 1] = table.concat(list, '=', i, i + n - 1) end
-			table.sort(t)
-			return k .. ' ' .. table.concat(t, ',')
-		end
-		for _, k in ipairs(redis.call('KEYS', '*')) do
-			local t, v = redis.call('TYPE', k).ok
-			if t == 'string' then v = k .. ' ' .. redis.call('GET', k)
-			elseif t == 'hash' then v = sorted(k, redis.call('HGETALL', k), 2)
-			elseif t == 'set' then v = sorted(k, redis.call('SMEMBERS', k), 1)
-			elseif t == 'zset' then v = sorted(k, redis.call('ZRANGE', k, 0, -1, 'WITHSCORES'), 2)
-			elseif t == 'list' then v = k .. ' ' .. table.concat(redis.call('LRANGE', k, 0, -1), ',')
-			else
-				v = k
-				for _, e in ipairs(redis.call('XRANGE', k, '-', '+')) do
-					v = v .. ' ' .. e[1] .. ' ' .. table.concat(e[2], ',')
-				end
-			end
-			local ttl = redis.call('TTL', k)
-			out[#out + 1] = t .. ' ' .. v .. ' ' .. (ttl < 0 and ttl or math.floor(ttl / 60 + 0.5))
-		end
-		table.sort(out)
-		return table.concat(out, '\n')" 0
-}
-
 # The shapes of an application that keeps sessions as hashes and conversations as lists.
 rcli >/dev/null <<-'END'
 	HSET session:1 user ann status active created 2025-01-01T00:00:00
@@ -76,7 +45,7 @@ rcli >/dev/null <<-'END'
 	XADD events 2-1 kind "with \"quotes\""
 	SET "odd/na%me" x
 END
-content >"$T/before"
+redis_content >"$T/before"
 
 say "read only unless told otherwise; looking changes nothing"
 use
@@ -91,7 +60,7 @@ eq "grep -r" "$(cat "$T/found")" "$M/user/ann/name:Ann"
 find "$M" -newermt 2001-01-01 -type f >"$T/files"
 eq "find" "$(wc -l <"$T/files")" 19
 getfattr -d -R -m . "$M" >/dev/null 2>&1
-content >"$T/after"
+redis_content >"$T/after"
 cmp "$T/before" "$T/after"
 has 'index: 11 keys, complete: yes' "$MNT/.persistfs/stores/app/health"
 rsync -rX "$M/" "$T/copy/"
@@ -178,6 +147,6 @@ rmdir "$M/copied" # it was made here: it stays until then
 empty() { [ -z "$(ls "$M")" ]; }
 eventually empty
 rsync -rX "$T/copy/" "$M/"
-content >"$T/after"
+redis_content >"$T/after"
 diff "$T/before" "$T/after"
 stop

@@ -98,7 +98,7 @@ static inline int write_all(int fd, const void *p, size_t n)
 	return 0;
 }
 
-/* The whole file, owned; *len its length. NULL with errno. */
+/* The whole file, owned, with a NUL behind it; *len its length. NULL with errno. */
 static inline char *read_file(const char *path, size_t *len)
 {
 	int fd = open(path, O_RDONLY);
@@ -118,6 +118,7 @@ static inline char *read_file(const char *path, size_t *len)
 		n = read(fd, data + *len, st.st_size - *len);
 		*len += n > 0 ? n : 0;
 	}
+	data[*len] = '\0';
 	if (n < 0) {
 		free(data);
 		data = NULL;

@@ -163,8 +163,42 @@ server_ctl()
 redis_socket() { echo "${PERSISTFS_TEST_REDIS#unix://}"; }
 
 # psql and redis-cli on the test's own schema or database.
-pg() { PGOPTIONS="-c search_path=${PG_SCHEMA:-public}" psql -X -q -A -t "$PERSISTFS_TEST_POSTGRES" -c "$1"; }
+pg()
+{
+	PGOPTIONS="-c search_path=${PG_SCHEMA:-public}" psql -X -q -A -t \
+		"$PERSISTFS_TEST_POSTGRES${PG_DATABASE:+ dbname=$PG_DATABASE}" -c "$1"
+}
 rcli() { redis-cli -s "$(redis_socket)" -n "${REDIS_DB:-0}" "$@"; }
+
+# All that the database holds, in words, sorted. Times in seconds since 1970, ids of streams as they are.
+redis_content()
+{
+	rcli --raw --no-auth-warning EVAL "
+		local out = {}
+		local function sorted(k, list, n)
+			local t = {}
+			for i = 1, #list, n do t[#t + 1] = table.concat(list, '=', i, i + n - 1) end
+			table.sort(t)
+			return k .. ' ' .. table.concat(t, ',')
+		end
+		for _, k in ipairs(redis.call('KEYS', '*')) do
+			local t, v = redis.call('TYPE', k).ok
+			if t == 'string' then v = k .. ' ' .. redis.call('GET', k)
+			elseif t == 'hash' then v = sorted(k, redis.call('HGETALL', k), 2)
+			elseif t == 'set' then v = sorted(k, redis.call('SMEMBERS', k), 1)
+			elseif t == 'zset' then v = sorted(k, redis.call('ZRANGE', k, 0, -1, 'WITHSCORES'), 2)
+			elseif t == 'list' then v = k .. ' ' .. table.concat(redis.call('LRANGE', k, 0, -1), ',')
+			else
+				v = k
+				for _, e in ipairs(redis.call('XRANGE', k, '-', '+')) do
+					v = v .. ' ' .. e[1] .. ' ' .. table.concat(e[2], ',')
+				end
+			end
+			out[#out + 1] = t .. ' ' .. v .. ' ' .. redis.call('EXPIRETIME', k)
+		end
+		table.sort(out)
+		return table.concat(out, '\n')" 0
+}
 
 # A schema or database of the test's own, empty, gone at the end (clean_up).
 own_place()
