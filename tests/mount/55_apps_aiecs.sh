@@ -99,6 +99,12 @@ tables()
 	echo '{"session_id": "s9", "role": "user", "content": "from the mount"}' >"$C/100.json"
 	eq "what was said" "$(aiecs history s9)" "from the mount"
 	refused "resource busy" rmdir "$S/s9"
+	printf none >"$T/x"
+	refused "resource busy" cp "$T/x" "$C/1/session_id"
+	eq "it stays" "$(cat "$C/1/session_id") $(aiecs history s1 | wc -l)" "s1 3"
+	echo '{"session_id": "none", "role": "user", "content": "x"}' >"$T/x"
+	refused "resource busy" cp "$T/x" "$C/101.json"
+	eq "no such row" "$(ls "$C" | tr '\n' ' ')" "1 100 2 3 4 "
 	rm "$C/100.json"
 	rmdir "$S/s9"
 	finds_nothing aiecs status s9
