@@ -97,6 +97,12 @@ are_newer() { [ "$(newer "$T/mark" "$M" | tr '\n' ' ')" = "$1" ]; }
 row() { printf './conversation_items/i3/%s ' access_attributes conversation_id created_at id item_data owner_principal; }
 eventually are_newer "./conversation_items/i1/item_data $(row)"
 
+say "a row as one file"
+cp "$C/chat-1.json" "$C/%25EMPTY.json" "$C/%2Ehidden.json" "$MNT/back/chat_completions/"
+wanted=$(rows chat_completions '*' "id IN ('chat-1', '%EMPTY', '.hidden')")
+eq "the same" "$(at b && rows chat_completions)" "$wanted"
+rmdir "$MNT/back/chat_completions/"*
+
 say "out, and into an empty one"
 content() { for table in $tables; do rows "$table"; done; }
 out_and_back app back content
