@@ -250,6 +250,11 @@ int native_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_by
 /* All of a stream as lines of JSON, appended. 0, REDIS_LOST or -errno; -EFBIG. */
 int native_stream_text(redisContext *c, struct pfs_bytes key, struct pfs_buf *out);
 /*
+ * Can there be a new stream at p->stream, which is watched? -EINVAL: it is no name of a stream; -EEXIST: a key
+ * of another type has the name, or it is one of a directory. With the error text.
+ */
+int native_stream_room(struct native *v, redisContext *c, const struct native_place *p);
+/*
  * Will the server take each line of `text`, behind what is in the stream (`there`: there is one)? To be
  * asked before MULTI, for EXEC does what it can: the lines before a refused one, and what is queued behind
  * it. -EINVAL with the error text.

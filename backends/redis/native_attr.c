@@ -91,7 +91,7 @@ static int incr_change(struct native *v, redisContext *c, struct native_change *
 }
 
 /* A string of JSON lines becomes the stream that is shown so. */
-static int make_stream(redisContext *c, struct native_change *ch)
+static int make_stream(struct native *v, redisContext *c, struct native_change *ch)
 {
 	struct native_found *f = &ch->found;
 	redisReply *r = NULL, *old = NULL;
@@ -99,15 +99,7 @@ static int make_stream(redisContext *c, struct native_change *ch)
 	size_t n = 0;
 	int err;
 
-	if (!ch->place.stream.len)
-		return native_refuse(-EINVAL, "the name of a stream ends with .jsonl");
-	err = native_send(c, PFS_BYTES("EXISTS"), native_bytes(&ch->place.stream));
-	if (!err)
-		err = native_reply(c, &r);
-	if (!err && r->integer)
-		err = native_refuse(-EEXIST, "there is a key of the name that the stream would have");
-	freeReplyObject(r);
-	r = NULL;
+	err = native_stream_room(v, c, &ch->place);
 	if (!err)
 		err = native_send(c, PFS_BYTES("GET"), f->key);
 	if (!err)
@@ -245,7 +237,7 @@ static int type_change(struct native *v, redisContext *c, struct native_change *
 	if (f->kind == NATIVE_IS_NOTHING)
 		return -ENOENT;
 	if (f->kind == NATIVE_IS_KEY && f->type == NATIVE_STRING && type == NATIVE_STREAM)
-		return make_stream(c, ch);
+		return make_stream(v, c, ch);
 	if (f->kind == NATIVE_IS_KEY && f->type == NATIVE_HASH && type != NATIVE_HASH &&
 	    native_has_elements(type) && was_made_here(v, f))
 		return convert_hash(c, ch, type);

@@ -25,7 +25,7 @@ static int move_value(redisContext *c, struct native_change *ch)
 	return err;
 }
 
-static int rename_key(redisContext *c, struct native_change *ch)
+static int rename_key(struct native *v, redisContext *c, struct native_change *ch)
 {
 	struct native_found *f = &ch->found, *t = &ch->target;
 	bool elements = native_has_elements(f->type);
@@ -47,8 +47,9 @@ static int rename_key(redisContext *c, struct native_change *ch)
 	if (t->kind == NATIVE_IS_NOTHING && !t->room)
 		return native_nothing_there(t, &ch->to);
 	if (f->type == NATIVE_STREAM && t->kind == NATIVE_IS_NOTHING) {
-		if (!ch->to.stream.len)
-			return native_refuse(-EINVAL, "the name of a stream ends with .jsonl");
+		err = native_stream_room(v, c, &ch->to);
+		if (err)
+			return err;
 		t->key = native_bytes(&ch->to.stream);
 		t->sort = native_bytes(&ch->to.stream_sort);
 	}
@@ -156,7 +157,7 @@ static int rename_change(struct native *v, redisContext *c, struct native_change
 	case NATIVE_IS_ELEMENT:
 		return rename_element(c, ch);
 	default:
-		return rename_key(c, ch);
+		return rename_key(v, c, ch);
 	}
 }
 

@@ -128,6 +128,33 @@ int native_stream_text(redisContext *c, struct pfs_bytes key, struct pfs_buf *ou
 	return err ? err : out->failed ? -ENOMEM : 0;
 }
 
+int native_stream_room(struct native *v, redisContext *c, const struct native_place *p)
+{
+	struct pfs_bytes sort = native_bytes(&p->stream_sort);
+	redisReply *r = NULL;
+	bool taken;
+	int err;
+
+	if (!p->stream.len) {
+		pfs_error_text_set("the name of a stream ends with .jsonl");
+		return -EINVAL;
+	}
+	err = native_send(c, PFS_BYTES("EXISTS"), native_bytes(&p->stream));
+	if (!err)
+		err = native_reply(c, &r);
+	if (err)
+		return err;
+	pthread_mutex_lock(&v->tree.lock);
+	taken = r->integer || native_tree_is_dir(&v->tree, sort) ||
+		native_index_find(&v->tree.pending, sort);
+	pthread_mutex_unlock(&v->tree.lock);
+	freeReplyObject(r);
+	if (!taken)
+		return 0;
+	pfs_error_text_set("there is a key, or a directory, of the name that the stream would have");
+	return -EEXIST;
+}
+
 /* ---- reading text --------------------------------------------------------------------------- */
 
 /* Strings are gathered in `bytes`; each with where it begins and ends. */

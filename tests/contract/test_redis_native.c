@@ -945,6 +945,34 @@ static void streams_grow_by_lines(void **state)
 	assert_text(t, "events", "{\"id\":\"1-1\",\"fields\":{\"k\":\"v\"}}\n");
 }
 
+/* The key of x.jsonl is x, which may be something else, that is not seen under that name. */
+static void a_stream_takes_no_others_place(void **state)
+{
+	struct nv *t = *state;
+	struct pfs_attr attr;
+
+	rd_do(t->r->cli, "XADD s 1-1 k v");
+	rd_do(t->r->cli, "HSET hash f v");
+	rd_do(t->r->cli, "SET string v");
+	rd_do(t->r->cli, "SET dir:a v");
+	rd_do(t->r->cli, "SET dir.jsonl {\"a\":1}");
+	start(t);
+	assert_int_equal(make_dir(t, "made"), 0);
+	assert_int_equal(move(t, "s.jsonl", "hash.jsonl", 0), -EEXIST);
+	assert_int_equal(move(t, "s.jsonl", "string.jsonl", 0), -EEXIST);
+	assert_int_equal(move(t, "s.jsonl", "made.jsonl", 0), -EEXIST);
+	assert_key(t, "v", "HGET hash f");
+	assert_key(t, "v", "GET string");
+	assert_int_equal(rd_number(t->r->cli, "XLEN s"), 1);
+	assert_int_equal(set_attr(t, "dir.jsonl", "user.persistfs.type", "stream"), -EEXIST);
+	assert_int_equal(unlink_at(t, "dir.jsonl", 0), 0);
+	assert_int_equal(move(t, "s.jsonl", "dir.jsonl", 0), -EEXIST);
+	assert_int_equal(rd_number(t->r->cli, "EXISTS dir"), 0);
+	assert_int_equal(move(t, "s.jsonl", "other.jsonl", 0), 0);
+	assert_int_equal(walk(t, "other.jsonl", &attr), 0);
+	assert_int_equal(rd_number(t->r->cli, "XLEN other"), 1);
+}
+
 /* EXEC does what it can: what the server would refuse of a part must be known before. */
 static void of_several_lines_all_or_none_are_added(void **state)
 {
@@ -1167,6 +1195,7 @@ int main(void)
 		NV(lists_are_changed_only_where_that_is_safe),
 		NV(sets_and_scores_refuse_what_they_cannot_hold),
 		NV(streams_grow_by_lines),
+		NV(a_stream_takes_no_others_place),
 		NV(of_several_lines_all_or_none_are_added),
 		NV(a_key_of_another_type_is_refused_and_left_alone),
 		NV(what_the_server_refuses_has_its_errno_and_text),
