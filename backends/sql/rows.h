@@ -21,7 +21,6 @@ enum pfs_value_type { PFS_VALUE_NULL, PFS_VALUE_INTEGER, PFS_VALUE_REAL, PFS_VAL
 struct pfs_value {
 	enum pfs_value_type type;
 	int64_t num;	 /* INTEGER */
-	double real;	 /* REAL: not 0 where the text is not all of it, and is not to be gone by */
 	struct pfs_bytes bytes;
 };
 

@@ -1058,6 +1058,7 @@ static int list_values(struct page *page)
 		name.len = 0;
 		pfs_buf_str(&name, "");
 		tables_name_value(&v, col->affinity, false, &name);
+		tables_name_dot(&name);
 		if (name.failed)
 			err = -ENOMEM;
 		else if (name.len <= PFS_NAME_MAX)

@@ -1,7 +1,8 @@
 /*
  * Tables, rows and columns as directories and files: kind = sql, over any engine with a driver of rows.h.
  *
- *	TABLE/KEY/COLUMN	the value as the engine's client prints it; blobs as they are
+ *	TABLE/KEY/COLUMN	the value as the engine's client prints it, but all digits of a real; blobs as
+ *				they are
  *	TABLE/KEY.json .csv .tsv
  *	TABLE/.schema .count .info
  *	TABLE/.by/COLUMN/VALUE/ .where/COLUMN/OP/VALUE/ .order/COLUMN[.desc]/ .first/N/ .last/N/
@@ -143,12 +144,14 @@ int tables_column_named(const struct tables_table *t, struct pfs_bytes name);
  */
 void tables_name_value(const struct pfs_value *v, enum tables_affinity affinity, bool many,
 		       struct pfs_buf *out);
+/* Escape a dot in front. */
+void tables_name_dot(struct pfs_buf *out);
 /* The parts are all there: escape what would be a virtual name, shorten what is too long. */
 void tables_name_finish(struct pfs_buf *out);
 /* The value that a part stands for; its bytes are in `text`. -EILSEQ, -ENOMEM. */
 int tables_name_parse(struct pfs_bytes part, enum tables_affinity affinity, struct pfs_value *out,
 		      struct pfs_buf *text);
-/* Does it read as a number? *integer: as one that fits. */
+/* Does it read as a number to the engine? *integer: as one that fits. */
 bool tables_is_number(struct pfs_bytes text, bool *integer, int64_t *num);
 
 /* ---- tables_path.c -------------------------------------------------------------------------- */

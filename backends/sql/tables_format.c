@@ -46,23 +46,8 @@ static void real(struct pfs_bytes b, struct pfs_buf *out)
 		pfs_buf_add(out, b.p, b.len);
 }
 
-/* Digits that lead back to the number, in `buf` where the engine prints fewer; still one that is no integer. */
-static struct pfs_bytes all_digits(const struct pfs_value *v, char buf[40])
-{
-	int n;
-
-	if (v->type != PFS_VALUE_REAL || v->real == 0)
-		return v->bytes;
-	n = snprintf(buf, 40, "%.17g", v->real);
-	if (!strpbrk(buf, ".e"))
-		n = snprintf(buf, 40, "%.17g.0", v->real);
-	return (struct pfs_bytes){buf, (size_t)n};
-}
-
 static void json_value(const struct pfs_value *v, struct pfs_buf *out)
 {
-	char digits[40];
-
 	switch (v->type) {
 	case PFS_VALUE_NULL:
 		pfs_buf_str(out, "null");
@@ -76,7 +61,7 @@ static void json_value(const struct pfs_value *v, struct pfs_buf *out)
 		pfs_buf_json(out, v->bytes.p, v->bytes.len);
 		return;
 	case PFS_VALUE_REAL:
-		real(all_digits(v, digits), out);
+		real(v->bytes, out);
 		return;
 	default:
 		pfs_buf_add(out, v->bytes.p, v->bytes.len);

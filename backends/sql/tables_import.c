@@ -136,8 +136,6 @@ static int give(struct tables_import *im, size_t column, struct tables_json_fiel
 	if (im->table->engine->typed &&
 	    (a->value.type == PFS_VALUE_INTEGER || a->value.type == PFS_VALUE_REAL))
 		a->value.type = PFS_VALUE_TEXT;
-	else if (a->value.type == PFS_VALUE_REAL)
-		a->value.real = strtod(f->text.data, NULL);
 	if (!own) {
 		a->bytes = f->text;
 		f->text = (struct pfs_buf){0};

@@ -16,7 +16,6 @@
 struct kept_value {
 	uint32_t column, type;
 	int64_t num;
-	double real;
 	uint64_t len;
 };
 
@@ -33,7 +32,6 @@ int tables_import_keep(struct tables_import *im, uint64_t line)
 		struct kept_value kept = {.column = (uint32_t)im->values[i].column,
 					  .type = (uint32_t)v->type,
 					  .num = v->num,
-					  .real = v->real,
 					  .len = v->bytes.len};
 
 		pfs_buf_add(&im->kept, &kept, sizeof(kept));
@@ -76,7 +74,6 @@ int tables_import_next(FILE *f, struct tables_kept_row *out)
 		out->values[i].column = kept.column;
 		out->values[i].value = (struct pfs_value){.type = (enum pfs_value_type)kept.type,
 							  .num = kept.num,
-							  .real = kept.real,
 							  .bytes = {bytes, kept.len}};
 		bytes += kept.len;
 	}

@@ -30,26 +30,51 @@ static int escape_at(struct pfs_bytes s, size_t i)
 	return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
+static size_t digits_at(const char *p)
+{
+	size_t n = 0;
+
+	while (p[n] >= '0' && p[n] <= '9')
+		n++;
+	return n;
+}
+
+/* Digits with a point, or an exponent; strtod() would take more. */
+static bool is_decimal(const char *p)
+{
+	size_t n = digits_at(p), more = p[n] == '.' ? digits_at(p + n + 1) : 0;
+
+	if (!n && !more)
+		return false;
+	p += p[n] == '.' ? n + 1 + more : n;
+	if (*p != 'e' && *p != 'E')
+		return !*p;
+	p += 1 + (p[1] == '-' || p[1] == '+');
+	n = digits_at(p);
+	return n && !p[n];
+}
+
 bool tables_is_number(struct pfs_bytes text, bool *integer, int64_t *num)
 {
-	char buf[400], *end;
-	size_t i;
+	char buf[400], *p = buf;
+	size_t n;
 
 	*integer = false;
-	if (!text.len || text.len >= sizeof(buf) || memchr(text.p, '\0', text.len) ||
-	    strchr(" \t\n\v\f\r", text.p[0]))
+	*num = 0;
+	if (!text.len || text.len >= sizeof(buf) || memchr(text.p, '\0', text.len))
 		return false;
 	memcpy(buf, text.p, text.len);
 	buf[text.len] = '\0';
-	(void)strtod(buf, &end);
-	if (*end)
-		return false;
-	for (i = buf[0] == '-'; buf[i] >= '0' && buf[i] <= '9'; i++)
-		;
-	errno = 0;
-	*num = buf[i] ? 0 : strtoll(buf, NULL, 10);
-	*integer = !buf[i] && !errno;
-	return true;
+	p += *p == '-' || *p == '+';
+	n = digits_at(p);
+	if (n && !p[n] && buf[0] != '+') {
+		errno = 0;
+		*num = strtoll(buf, NULL, 10);
+		*integer = !errno;
+		return true;
+	}
+	/* As the engine prints what is beyond all numbers. */
+	return is_decimal(p) || (!strcmp(p, "Inf") && buf[0] != '+');
 }
 
 static void add_text(struct pfs_bytes s, bool many, struct pfs_buf *out)
@@ -116,6 +141,20 @@ static void escape_byte(struct pfs_buf *b, size_t at)
 	pfs_buf_add(b, rest, n);
 }
 
+void tables_name_dot(struct pfs_buf *out)
+{
+	struct pfs_buf rest = {0};
+
+	if (out->failed || !out->len || out->data[0] != '.')
+		return;
+	pfs_buf_add(&rest, out->data + 1, out->len - 1);
+	out->len = 0;
+	pfs_buf_str(out, "%2E");
+	pfs_buf_add(out, rest.data, rest.len);
+	out->failed |= rest.failed;
+	pfs_buf_release(&rest);
+}
+
 void tables_name_finish(struct pfs_buf *out)
 {
 	struct pfs_buf key = {0};
@@ -131,15 +170,8 @@ void tables_name_finish(struct pfs_buf *out)
 			break;
 		}
 	}
-	if (out->len && out->data[0] == '.') {
-		pfs_buf_add(&key, out->data + 1, out->len - 1);
-		out->len = 0;
-		pfs_buf_str(out, "%2E");
-		pfs_buf_add(out, key.data, key.len);
-		out->failed |= key.failed;
-	}
+	tables_name_dot(out);
 	if (!out->failed && out->len > PFS_NAME_MAX) {
-		key.len = 0;
 		pfs_buf_add(&key, out->data, out->len);
 		if (!key.failed)
 			pfs_name_shorten((struct pfs_bytes){key.data, key.len}, out, 0);

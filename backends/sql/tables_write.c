@@ -80,6 +80,8 @@ static int text_value(const struct tables_column *col, const struct pfs_value *o
 	}
 	if (!tables_is_number(text, &integer, &num))
 		return refuse(-EINVAL, col, "wants a number");
+	if (!integer)
+		out->type = PFS_VALUE_REAL;
 	for (digits = text.p[0] == '-'; digits < text.len; digits++)
 		if (text.p[digits] < '0' || text.p[digits] > '9')
 			break;

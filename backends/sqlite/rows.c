@@ -3,6 +3,7 @@
  * as another program's, and they set nothing that stays: no journal mode, no application id.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -311,6 +312,15 @@ static int prepare(struct lite_conn *c, const char *sql, sqlite3_stmt **out)
 	return 0;
 }
 
+static double double_of(struct pfs_bytes text)
+{
+	char buf[400] = "";
+
+	if (text.len < sizeof(buf))
+		memcpy(buf, text.p, text.len);
+	return strtod(buf, NULL);
+}
+
 static int bind(struct lite_conn *c, sqlite3_stmt *stmt, const struct pfs_value *v, int i)
 {
 	const char *p = v->bytes.p ? v->bytes.p : "";
@@ -323,12 +333,11 @@ static int bind(struct lite_conn *c, sqlite3_stmt *stmt, const struct pfs_value 
 	case PFS_VALUE_INTEGER:
 		rc = sqlite3_bind_int64(stmt, i, v->num);
 		break;
-	case PFS_VALUE_REAL: /* as text: the column's affinity makes a number of it */
+	case PFS_VALUE_REAL:
+		rc = sqlite3_bind_double(stmt, i, double_of(v->bytes));
+		break;
 	case PFS_VALUE_TEXT:
-		if (v->type == PFS_VALUE_REAL && v->real != 0)
-			rc = sqlite3_bind_double(stmt, i, v->real);
-		else
-			rc = sqlite3_bind_text64(stmt, i, p, v->bytes.len, SQLITE_STATIC, SQLITE_UTF8);
+		rc = sqlite3_bind_text64(stmt, i, p, v->bytes.len, SQLITE_STATIC, SQLITE_UTF8);
 		break;
 	case PFS_VALUE_BLOB:
 		rc = sqlite3_bind_blob64(stmt, i, p, v->bytes.len, SQLITE_STATIC);
@@ -369,11 +378,31 @@ static int lite_next(struct pfs_rows *r)
 	return rc == SQLITE_DONE ? 0 : lite_error(sqlite3_db_handle(stmt_of(r)), rc);
 }
 
+/*
+ * SQLite prints 15 digits, which may be another number's too. *text is of this thread, valid until more are
+ * asked for than two rows have columns (SQLITE_MAX_COLUMN is 2,000).
+ */
+static bool needs_digits(double v, const char *printed, struct pfs_bytes *text)
+{
+	static _Thread_local char texts[4096][32];
+	static _Thread_local size_t next;
+	char *p = texts[next++ % PFS_ARRAY_SIZE(texts)];
+	int n;
+
+	if (!printed || v - v != 0 || strtod(printed, NULL) == v)
+		return false;
+	n = snprintf(p, sizeof(texts[0]) - 2, "%.17g", v);
+	if (!p[strcspn(p, ".e")])
+		n += snprintf(p + n, 3, ".0");
+	*text = (struct pfs_bytes){p, (size_t)n};
+	return true;
+}
+
 static void lite_column(struct pfs_rows *r, int i, struct pfs_value *out)
 {
 	sqlite3_stmt *stmt = stmt_of(r);
-	double real = 0;
 	const void *p;
+	double real = 0;
 
 	*out = (struct pfs_value){0};
 	switch (sqlite3_column_type(stmt, i)) {
@@ -385,7 +414,7 @@ static void lite_column(struct pfs_rows *r, int i, struct pfs_value *out)
 		break;
 	case SQLITE_FLOAT:
 		out->type = PFS_VALUE_REAL;
-		real = sqlite3_column_double(stmt, i); /* before it is made text */
+		real = sqlite3_column_double(stmt, i);
 		break;
 	case SQLITE_TEXT:
 		out->type = PFS_VALUE_TEXT;
@@ -396,10 +425,8 @@ static void lite_column(struct pfs_rows *r, int i, struct pfs_value *out)
 	}
 	p = out->type == PFS_VALUE_BLOB ? sqlite3_column_blob(stmt, i)
 					: (const void *)sqlite3_column_text(stmt, i);
-	out->bytes = (struct pfs_bytes){p ? p : "", (size_t)sqlite3_column_bytes(stmt, i)};
-	/* SQLite prints 15 digits. */
-	if (out->type == PFS_VALUE_REAL && p && strtod(p, NULL) != real)
-		out->real = real;
+	if (out->type != PFS_VALUE_REAL || !needs_digits(real, p, &out->bytes))
+		out->bytes = (struct pfs_bytes){p ? p : "", (size_t)sqlite3_column_bytes(stmt, i)};
 }
 
 static void lite_end(struct pfs_rows *r)

@@ -1030,6 +1030,61 @@ static void hostile_names_are_written(void **state)
 	assert_sql(t, "SELECT count(*) FROM users", "4");
 }
 
+/* What looks like a number to C but not to the engine would be kept as text. */
+static void a_column_of_numbers_holds_numbers(void **state)
+{
+	static const char *const none[] = {"0x10", "nan", "inf", "infinity", "1e", ".", "-", "1 2", "+Inf"};
+	struct tt *t = *state;
+	size_t i;
+
+	for (i = 0; i < PFS_ARRAY_SIZE(none); i++) {
+		assert_int_equal(put(t, "users/1/score", none[i]), -EINVAL);
+		assert_int_equal(put(t, "users/1/age", none[i]), -EINVAL);
+	}
+	assert_sql(t, "SELECT typeof(score) || typeof(age) FROM users WHERE id = 1", "realinteger");
+	assert_int_equal(put(t, "users/1/score", "-Inf\n"), 0);
+	assert_sql(t, "SELECT typeof(score) || (score = -9e999) FROM users WHERE id = 1", "real1");
+	assert_get(t, "users/1/score", "-Inf");
+	assert_int_equal(put(t, "users/1/score", "-.5e-3"), 0);
+	assert_sql(t, "SELECT typeof(score) || score FROM users WHERE id = 1", "real-0.0005");
+	assert_get(t, "users/.where/score/eq/0x0/.count", "0\n");
+}
+
+/* The engine prints 15 digits of a number; what two of them share is no name, and not what a row holds. */
+static void a_real_is_shown_with_all_its_digits(void **state)
+{
+	struct tt *t = *state;
+
+	sql(t, "CREATE TABLE reals (k REAL PRIMARY KEY NOT NULL, v);"
+	       "INSERT INTO reals VALUES (0.3, 'a'), (0.1 + 0.2, 'b'), (9e999, 9e999), (-9e999, 'd'),"
+	       " (9007199254740992.0, 9007199254740992.0);");
+	assert_names(t, "reals", "-Inf 0.3 0.30000000000000004 9007199254740992.0 Inf ");
+	assert_get(t, "reals/0.3/v", "a");
+	assert_get(t, "reals/0.30000000000000004/v", "b");
+	assert_get(t, "reals/9007199254740992.0.json", "{\"k\":9007199254740992.0,\"v\":9007199254740992.0}\n");
+	assert_get(t, "reals/Inf.json", "{\"k\":9e999,\"v\":9e999}\n");
+	assert_get(t, "reals/-Inf/v", "d");
+	assert_int_equal(put(t, "users/1/score", "0.30000000000000004"), 0);
+	assert_sql(t, "SELECT score = 0.1 + 0.2 FROM users WHERE id = 1", "1");
+	assert_get(t, "users/1/score", "0.30000000000000004");
+	assert_int_equal(drop(t, "reals/0.30000000000000004", PFS_F_DIR), 0);
+	assert_sql(t, "SELECT group_concat(v) FROM reals WHERE k < 1", "d,a");
+}
+
+/* A value may be any text: none of them is the directory itself. */
+static void values_of_a_column_are_names(void **state)
+{
+	struct tt *t = *state;
+
+	sql(t, "CREATE TABLE vals (id INTEGER PRIMARY KEY, v TEXT); CREATE INDEX vals_v ON vals (v);"
+	       "INSERT INTO vals (v) VALUES ('.'), ('..'), ('.by'), ('a.json'), (''), (NULL), ('a/b'), ('%x');");
+	assert_names(t, "vals/.by/v", "%NULL %EMPTY %25x %2E %2E. %2Eby a.json a%2Fb ");
+	assert_names(t, "vals/.by/v/%2E", "1 ");
+	assert_names(t, "vals/.by/v/%2E.", "2 ");
+	assert_names(t, "vals/.by/v/%2Eby", "3 ");
+	assert_names(t, "vals/.by/v/.by", "3 ");
+}
+
 /* A key tells rows apart that the engine takes for equal: nothing is changed in either. */
 static void a_change_takes_one_row(void **state)
 {
@@ -1048,6 +1103,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define CASE_OF(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 		CASE_OF(a_change_takes_one_row),
+		CASE_OF(a_column_of_numbers_holds_numbers),
+		CASE_OF(a_real_is_shown_with_all_its_digits),
+		CASE_OF(values_of_a_column_are_names),
 		CASE_OF(tables_are_directories_and_ours_are_hidden),
 		CASE_OF(a_column_is_what_the_client_prints),
 		CASE_OF(a_row_is_one_line_of_json_csv_and_tsv),
