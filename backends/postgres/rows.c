@@ -65,7 +65,7 @@ static const struct {
 	{"22021", -EILSEQ}, {"22P05", -EILSEQ}, {"22", -EINVAL},    {"23505", -EEXIST},
 	{"23503", -EBUSY},  {"23001", -EBUSY},  {"23", -EINVAL},    {"42501", -EACCES},
 	{"428C9", -EINVAL}, {"42804", -EINVAL}, {"44", -EINVAL},    {"P0001", -EINVAL},
-	{"54000", -EFBIG},  {"42", -ENOTSUP},   {"3F000", -ENOTSUP},
+	{"54000", -EFBIG},  {"42", -ENOTSUP},   {"3F000", -ENOTSUP}, {"0A000", -EOPNOTSUPP},
 };
 
 static int rows_error(struct pg_conn *c, const PGresult *res)

@@ -23,6 +23,11 @@
 	" AND n.nspname <> 'information_schema' AND c.relname !~ '^persistfs_'"                    \
 	" AND a.attnum > 0 AND NOT a.attisdropped"
 
+/* Its rows are also those of other tables, in which its key is not unique. */
+#define HAS_HEIRS(table)                                                                           \
+	"EXISTS (SELECT FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class p ON p.oid = h.inhparent"  \
+	" WHERE p.oid = " table " AND p.relkind = 'r')"
+
 static const char version_sql[] =
 	"SELECT coalesce(sum(pg_catalog.hashtext(c.oid || ' ' || c.xmin::text || ' ' || n.xmin::text"
 	" || ' ' || c.relname || ' ' || a.attnum || ' ' || a.xmin::text)::bigint), 0)::bigint # count(*)"
@@ -50,18 +55,20 @@ static const char version_sql[] =
 static const char columns_sql[] =
 	ORIGINS
 	"SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN '' ELSE n.nspname END, c.relname,"
-	" c.relkind::text, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
+	" CASE WHEN " HAS_HEIRS("c.oid") " THEN 'h' ELSE c.relkind::text END, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
 	" (a.attnotnull OR coalesce(src.attnotnull, false))::int,"
 	" (a.atthasdef OR coalesce(src.atthasdef OR src.attidentity <> '', false))::int,"
 	" CASE WHEN src.attidentity = 'a' THEN 2 WHEN coalesce(src.attgenerated, '') <> '' OR"
 	"  c.relkind = 'v' AND NOT pg_catalog.pg_column_is_updatable(c.oid, a.attnum, true)"
 	"  THEN 1 ELSE 0 END,"
 	" coalesce((SELECT pg_catalog.array_position(k.conkey, src.attnum)"
-	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = src.attrelid AND k.contype = 'p'), 0)::int,"
+	"  FROM pg_catalog.pg_constraint k WHERE k.conrelid = src.attrelid AND k.contype = 'p'"
+	"  AND NOT " HAS_HEIRS("src.attrelid") "), 0)::int,"
 	" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = src.attrelid"
 	"  AND i.indkey[0] = src.attnum AND i.indpred IS NULL AND i.indisvalid)::int,"
 	" coalesce((SELECT pg_catalog.array_length(k.conkey, 1) FROM pg_catalog.pg_constraint k"
-	"  WHERE k.conrelid = coalesce(b.base, c.oid) AND k.contype = 'p'), 0)::int,"
+	"  WHERE k.conrelid = coalesce(b.base, c.oid) AND k.contype = 'p'"
+	"  AND NOT " HAS_HEIRS("k.conrelid") "), 0)::int,"
 	" CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END, c.oid::bigint,"
 	" EXISTS (WITH RECURSIVE b (oid) AS (SELECT a.atttypid UNION ALL SELECT y.typbasetype FROM b"
 	"  JOIN pg_catalog.pg_type y ON y.oid = b.oid AND y.typtype = 'd')"
@@ -147,6 +154,7 @@ static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables
 		       : is_word(kind, "f") ? "a foreign table"
 		       : !can		    ? "a view"
 		       : is_word(kind, "v") ? keyless_view
+		       : is_word(kind, "h") ? "other tables inherit from it, and its key is not unique in them"
 					    : NULL;
 	t->no_insert = !value_at(db, r, COL_INSERT).num || !(can & CAN_INSERT);
 	t->no_delete = !value_at(db, r, COL_DELETE).num || !(can & CAN_DELETE);

@@ -224,6 +224,8 @@ static int copy_key(struct tables_session *s, const struct tables_table *t, stru
 		if (out->texts[i].failed)
 			return -ENOMEM;
 		v->bytes.p = out->texts[i].data;
+		if (t->engine->typed && v->type != PFS_VALUE_BLOB)
+			v->type = PFS_VALUE_TEXT;
 	}
 	out->n = t->nkeys;
 	out->lookup = false;
@@ -283,6 +285,9 @@ int tables_row(struct tables_session *s, struct tables_place *p, const size_t *c
 	if (s->write && !p->table->numbered && !p->table->no_update && p->limit < 0)
 		tables_sql_str(&sql, s->v->db->lock);
 	err = tables_first_row(s, &sql, out);
+	/* What a column's type cannot be is no key; who makes a row of it is told why it cannot be. */
+	if (err == -EINVAL && p->table->nkeys && !s->write)
+		err = -ENOENT;
 	if (!err)
 		err = tables_row_name(s, p->table, *out, &name);
 	/* Another name for the same key, by a collation or a conversion of types, is none. */

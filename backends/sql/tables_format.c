@@ -115,12 +115,10 @@ static void tsv_text(struct pfs_bytes s, struct pfs_buf *out)
 static void field(enum tables_format f, enum tables_affinity affinity, const struct pfs_value *v,
 		  struct pfs_buf *out)
 {
-	struct pfs_bytes text;
-	char digits[40];
+	struct pfs_bytes text = v->bytes;
 	bool integer;
 	int64_t num;
 
-	text = all_digits(v, digits);
 	if (v->type == PFS_VALUE_NULL)
 		pfs_buf_str(out, f == TABLES_TSV ? "\\N" : "");
 	else if (v->type == PFS_VALUE_BLOB && (v->bytes.len || f == TABLES_TSV))

@@ -156,6 +156,32 @@ if [ "$engine" = postgres ]; then
 	pg "DROP VIEW ${S}adults, ${S}swapped, ${S}joined, ${S}grouped"
 fi
 
+say "names that are no key"
+for name in abc 1.5 1e400 Inf 0x1 99999999999999999999 01; do
+	refused "No such file" stat "${M}users/$name"
+	refused "No such file" stat "${L}users/.where/age/ge/0/$name"
+done
+if [ -n "$S" ]; then
+	refused "No such file" stat "${M}types/abc"
+	pg "SET client_min_messages = warning;
+		CREATE TABLE ${S}wide (n numeric PRIMARY KEY, v text); INSERT INTO ${S}wide VALUES (1e300, 'w'), ('NaN', 'n');
+		CREATE TABLE ${S}heir (PRIMARY KEY (id)) INHERITS (${S}users); INSERT INTO ${S}heir VALUES (2, 'other', '', 1);
+		CREATE COLLATION ${S}nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+		CREATE TABLE ${S}nd (k text COLLATE ${S}nocase PRIMARY KEY, v text); INSERT INTO ${S}nd VALUES ('Key', 'v')"
+	eventually test -d "${M}nd"
+	eq "a long number" "$(cat "${M}wide"/1*/v) $(cat "${M}wide/NaN/v")" "w n"
+	# Rows of the heirs may have the same key.
+	eventually grep -q inherit "${M}users/.info"
+	eq heirs "$(ls "${M}users" | wc -l)" "$(pg "SELECT count(*) FROM ${S}users")"
+	refused "not permitted" rmdir "${M}users/1"
+	eq heir "$(cat "${M}heir/2/name")" other
+	pg "DROP TABLE ${S}heir"
+	eventually test -d "${M}users/5/"
+	eq "another case" "$(ls "${M}nd") $(cat "${M}nd/Key/v")" "Key v"
+	refused "No such file" stat "${M}nd/key"
+	refused "not supported" ls "${M}nd/.where/k/like/K%25"
+fi
+
 say "hostile names"
 hostile=('a"b' "a'b" 'a;DROP TABLE users;--' '$1' '?1' 'a b' 'é€' 'a\b' '%s' ':x' 'select' $'two\nlines')
 # As an identifier, with its schema.
