@@ -62,7 +62,7 @@ struct adopt_node {
 	 */
 	bool hidden;
 	struct adopt_node *kept;
-	uint64_t digest; /* hidden: of the value that was moved */
+	struct pfs_view_content content; /* hidden: that was moved */
 	/* Renames of it under way: who finds nothing at its path does not know that it has gone. */
 	unsigned moving;
 	bool over; /* NEW: the engine has the key, of another file's time */

@@ -191,16 +191,6 @@ static int load(struct adopt *a, const struct pfs_buf *path, struct pfs_buf *out
 	return err == -EAGAIN ? -EBUSY : err;
 }
 
-static uint64_t digest_of(const struct pfs_buf *text)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-	size_t i;
-
-	for (i = 0; i < text->len; i++)
-		h = (h ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001b3);
-	return h;
-}
-
 /* ---- keys that were moved to a scratch name ------------------------------------------------- */
 
 /* Nobody hides the key any more. The lock is held. */
@@ -219,44 +209,25 @@ static void unhide(struct adopt *a, struct adopt_node *hidden)
 			}
 }
 
-/* Is the key what it was when it was moved? 1, 0 or -errno. */
-static int is_unchanged(struct adopt *a, const struct adopt_node *kept, const struct pfs_buf *path)
-{
-	struct pfs_view_attr told = {0};
-	struct pfs_buf text = {0};
-	int ret = a->view->ops->stat(a->view, bytes_of(path), &told);
-
-	if (ret)
-		return ret;
-	if (told.size != kept->told.size || told.version != kept->told.version)
-		return 0;
-	if (told.version)
-		return 1;
-	ret = load(a, path, &text); /* large values of a view may have no version */
-	if (!ret)
-		ret = digest_of(&text) == kept->digest;
-	pfs_buf_release(&text);
-	return ret;
-}
-
 /* The scratch file is going for good: so does the key that it was, unless it has changed since. */
 static int remove_kept(struct adopt *a, struct adopt_node *node)
 {
+	struct pfs_view_content content = {0};
+	struct pfs_view_remove how = {.only = &content};
 	struct adopt_node *kept;
 	struct pfs_buf path = {0};
 	int err;
 
 	pthread_mutex_lock(&a->lock);
 	kept = node->kept;
+	if (kept)
+		content = kept->content;
 	err = kept ? adopt_path(kept, (struct pfs_bytes){NULL, 0}, &path) : 0;
 	pthread_mutex_unlock(&a->lock);
 	if (!kept || err)
 		return kept && err == -ENOENT ? 0 : err;
-	err = is_unchanged(a, kept, &path);
-	if (err > 0)
-		err = a->view->ops->remove ? a->view->ops->remove(a->view, bytes_of(&path), false)
-					   : -EPERM;
-	if (err == -ENOENT)
+	err = a->view->ops->remove ? a->view->ops->remove(a->view, bytes_of(&path), &how) : -EPERM;
+	if (err == -ENOENT || err == -EISDIR || err == -ESTALE) /* it is another by now */
 		err = 0;
 	pfs_buf_release(&path);
 	if (err)
@@ -959,6 +930,7 @@ out:
 static int remove_key(struct adopt *a, struct adopt_node *dir, struct pfs_mutation *m)
 {
 	bool is_dir = m->flags & PFS_F_DIR, held;
+	struct pfs_view_remove how = {.dir = is_dir};
 	struct pfs_buf path = {0}, text = {0};
 	struct adopt_node *node;
 	int err;
@@ -968,15 +940,17 @@ static int remove_key(struct adopt *a, struct adopt_node *dir, struct pfs_mutati
 	pthread_mutex_lock(&a->lock);
 	node = adopt_child(a, dir, m->name);
 	held = node && node->holds && !is_dir;
-	if (node)
+	if (node) {
+		how.seen = node->read_version;
 		adopt_pin(node);
+	}
 	err = adopt_path(dir, m->name, &path);
 	pthread_mutex_unlock(&a->lock);
 	/* Who has it open can go on reading. */
 	if (!err && held)
 		err = load(a, &path, &text);
 	if (!err)
-		err = a->view->ops->remove(a->view, bytes_of(&path), is_dir);
+		err = a->view->ops->remove(a->view, bytes_of(&path), &how);
 	pthread_mutex_lock(&a->lock);
 	if (node && (!err || err == -ENOENT) && node->parent) {
 		adopt_detach(a, node);
@@ -1167,7 +1141,7 @@ static int key_to_scratch(struct renaming *r)
 		hidden->hidden = true;
 		hidden->told = r->node->told;
 		hidden->known = true;
-		hidden->digest = digest_of(&text);
+		hidden->content = pfs_view_content_of(bytes_of(&text));
 		adopt_pin(hidden);
 	}
 	r->node->kept = hidden;

@@ -130,3 +130,18 @@ int adopt_edit(const struct pfs_mutation *ops, size_t n, const struct pfs_buf *s
 	pfs_buf_str(out, "");
 	return err ? err : out->failed ? -ENOMEM : 0;
 }
+
+struct pfs_view_content pfs_view_content_of(struct pfs_bytes value)
+{
+	struct pfs_view_content out = {value.len, UINT64_C(0xcbf29ce484222325)};
+	size_t i;
+
+	for (i = 0; i < value.len; i++)
+		out.digest = (out.digest ^ (unsigned char)value.p[i]) * UINT64_C(0x100000001b3);
+	return out;
+}
+
+bool pfs_view_is_content(const struct pfs_view_content *want, struct pfs_bytes value)
+{
+	return value.len == want->size && pfs_view_content_of(value).digest == want->digest;
+}

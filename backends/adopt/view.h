@@ -78,6 +78,21 @@ struct pfs_view_write {
 	struct pfs_view_attr attr; /* result: as stat would say afterwards */
 };
 
+/* A content, told from others by all of its bytes. */
+struct pfs_view_content {
+	uint64_t size, digest;
+};
+
+struct pfs_view_content pfs_view_content_of(struct pfs_bytes value);
+bool pfs_view_is_content(const struct pfs_view_content *want, struct pfs_bytes value);
+
+struct pfs_view_remove {
+	bool dir;
+	/* NULL: whatever there is; else this alone, as the engine finds it: -ESTALE. */
+	const struct pfs_view_content *only;
+	uint64_t seen; /* as in struct pfs_view_write: -ESTALE */
+};
+
 struct pfs_view_ops {
 	/* All that is left of the view, `view` itself included. */
 	void (*free)(struct pfs_view *view);
@@ -108,7 +123,7 @@ struct pfs_view_ops {
 	/* The slots from here on may be NULL: -EPERM, for attributes -EOPNOTSUPP. */
 	int (*write)(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w);
 	/* A file, or with `dir` a directory that must be empty: -ENOTEMPTY, -ENOTDIR, -EISDIR. */
-	int (*remove)(struct pfs_view *view, struct pfs_bytes path, bool dir);
+	int (*remove)(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how);
 	int (*mkdir)(struct pfs_view *view, struct pfs_bytes path);
 	/*
 	 * A file at `from` becomes `to`, in one step. Where `to` exists (then `replace`, else -EEXIST) its

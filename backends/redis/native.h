@@ -239,7 +239,7 @@ int native_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes a
 		pfs_view_entry_fn fn, void *arg, bool *end);
 
 int native_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w);
-int native_remove(struct pfs_view *view, struct pfs_bytes path, bool dir);
+int native_remove(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how);
 int native_mkdir(struct pfs_view *view, struct pfs_bytes path);
 int native_rename(struct pfs_view *view, struct pfs_bytes from, struct pfs_bytes to, bool replace,
 		  struct pfs_view_attr *out);

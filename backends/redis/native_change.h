@@ -23,7 +23,8 @@ struct native_change {
 	struct native_moves moves;
 	struct pfs_bytes name, number;
 	int64_t expires; /* of the key: set_expires, write */
-	bool dir, replace, converted;
+	const struct pfs_view_remove *how;
+	bool replace, converted;
 	/* For the index, afterwards: what the key is now, and that of `target`. */
 	enum native_type now, target_now;
 };

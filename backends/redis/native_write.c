@@ -454,7 +454,35 @@ int native_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_w
 
 /* ---- remove, mkdir -------------------------------------------------------------------------- */
 
-static int remove_from_list(redisContext *c, const struct native_found *f)
+/* Is it what is to be removed? `element` p NULL: it is a key. */
+static int check_content(redisContext *c, const struct native_change *ch, struct pfs_bytes element)
+{
+	const struct native_found *f = &ch->found;
+	const struct pfs_view_content *only = ch->how->only;
+	struct pfs_buf text = {0};
+	redisReply *r = NULL;
+	bool same = true;
+	int err = 0;
+
+	if (only && element.p) {
+		same = pfs_view_is_content(only, element);
+	} else if (only && f->type == NATIVE_STREAM) {
+		err = native_stream_text(c, f->key, &text);
+		same = !err && pfs_view_is_content(only, native_bytes(&text));
+	} else if (only && (f->type != NATIVE_STRING || f->size != only->size)) {
+		same = false;
+	} else if (only) {
+		err = native_send(c, PFS_BYTES("GET"), f->key);
+		if (!err)
+			err = native_reply(c, &r);
+		same = !err && pfs_view_is_content(only, (struct pfs_bytes){r->str, r->len});
+	}
+	pfs_buf_release(&text);
+	freeReplyObject(r);
+	return err ? err : same ? 0 : native_refuse(-ESTALE, "it holds something else by now");
+}
+
+static int check_index(redisContext *c, const struct native_found *f, bool *last)
 {
 	uint64_t index, length = 0;
 	int err = length_of_list(c, f, &length);
@@ -463,29 +491,37 @@ static int remove_from_list(redisContext *c, const struct native_found *f)
 		err = -ENOENT;
 	if (!err && index && index + 1 != length)
 		err = native_refuse(-EPERM, "only the first and the last element of a list can be removed");
-	if (!err)
-		err = native_begin(c);
-	if (err)
-		return err;
-	return native_send(c, index ? PFS_BYTES("RPOP") : PFS_BYTES("LPOP"), f->key);
+	*last = !err && index;
+	return err;
 }
 
-static int remove_element(redisContext *c, const struct native_found *f)
+static int remove_element(redisContext *c, const struct native_change *ch)
 {
+	const struct native_found *f = &ch->found;
 	struct pfs_bytes command = f->type == NATIVE_HASH  ? PFS_BYTES("HDEL")
 				   : f->type == NATIVE_SET ? PFS_BYTES("SREM")
 							   : PFS_BYTES("ZREM");
+	struct pfs_view_attr attr;
 	redisReply *r = NULL;
-	int err;
+	bool list = f->type == NATIVE_LIST, last = false;
+	int err = list ? check_index(c, f, &last) : 0;
 
-	if (f->type == NATIVE_LIST)
-		return remove_from_list(c, f);
-	err = native_get_element(c, f, &r);
+	if (!err)
+		err = native_get_element(c, f, &r);
 	if (!err && !r)
 		err = -ENOENT;
+	if (!err)
+		native_element_attr(f->type, r, &attr);
+	if (!err && list && ch->how->seen && ch->how->seen != attr.version)
+		err = native_refuse(-ESTALE, "another element is at this place of the list by now");
+	if (!err)
+		err = check_content(c, ch, f->type == NATIVE_SET ? PFS_BYTES("")
+								 : (struct pfs_bytes){r->str, r->len});
 	freeReplyObject(r);
 	if (!err)
 		err = native_begin(c);
+	if (!err && list)
+		return native_send(c, last ? PFS_BYTES("RPOP") : PFS_BYTES("LPOP"), f->key);
 	return err ? err : native_send(c, command, f->key, f->element);
 }
 
@@ -501,15 +537,17 @@ static int remove_change(struct native *v, redisContext *c, struct native_change
 		return -ENOENT;
 	if (f->kind == NATIVE_IS_DIR || f->kind == NATIVE_IS_PENDING ||
 	    (f->kind == NATIVE_IS_KEY && native_has_elements(f->type))) {
-		if (!ch->dir)
+		if (!ch->how->dir)
 			return -EISDIR;
 		return f->kind == NATIVE_IS_PENDING ? native_unwatch(c) : -ENOTEMPTY;
 	}
-	if (ch->dir)
+	if (ch->how->dir)
 		return -ENOTDIR;
 	if (f->kind == NATIVE_IS_ELEMENT)
-		err = remove_element(c, f);
+		err = remove_element(c, ch);
 	else
+		err = check_content(c, ch, (struct pfs_bytes){NULL, 0});
+	if (!err && f->kind == NATIVE_IS_KEY)
 		err = native_begin(c);
 	if (!err && f->kind == NATIVE_IS_KEY)
 		err = native_send(c, PFS_BYTES("DEL"), f->key);
@@ -537,10 +575,10 @@ int native_set_pending(struct native *v, struct pfs_bytes sort, enum native_type
 	return err;
 }
 
-int native_remove(struct pfs_view *view, struct pfs_bytes path, bool dir)
+int native_remove(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how)
 {
 	struct native *v = native_of(view);
-	struct native_change ch = {.fn = remove_change, .dir = dir};
+	struct native_change ch = {.fn = remove_change, .how = how};
 	int err = native_place_init(v, path, &ch.place);
 
 	if (!err)

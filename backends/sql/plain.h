@@ -51,6 +51,7 @@ struct plain_column {
 	/* By the catalogue: */
 	bool there, computed;
 	bool bytewise; /* the engine orders it by bytes */
+	bool loose;    /* it takes different texts for equal, and nothing can be said against that */
 	bool readable;
 	enum plain_type type;
 	enum plain_time time;
@@ -268,7 +269,7 @@ int plain_is_dir(struct plain *v, struct pfs_rows_conn *c, const struct plain_pl
 /* ---- plain_write.c -------------------------------------------------------------------------- */
 
 int plain_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w);
-int plain_remove(struct pfs_view *view, struct pfs_bytes path, bool dir);
+int plain_remove(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how);
 int plain_mkdir(struct pfs_view *view, struct pfs_bytes path);
 int plain_rename(struct pfs_view *view, struct pfs_bytes from, struct pfs_bytes to, bool replace,
 		 struct pfs_view_attr *out);

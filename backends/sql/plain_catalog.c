@@ -159,6 +159,7 @@ static int take_columns(struct plain *v, struct pfs_rows_conn *c, const struct p
 		column->bytewise = true_at(v, r, 2);
 		column->readable = true_at(v, r, 3);
 		column->computed = true_at(v, r, 4);
+		column->loose = true_at(v, r, 5);
 		v->dialect->classify(column, text_at(v, r, 1).bytes);
 	}
 	v->db->ops->end(r);
@@ -234,15 +235,27 @@ static int find_unique(struct plain *v, struct pfs_rows_conn *c)
 	return ret < 0 ? ret : 0;
 }
 
-/* Only texts and bytes have beginnings. */
+/* Only texts and bytes have beginnings, and one order with names. */
+static bool has_order(const struct plain_column *c)
+{
+	return c->type != PLAIN_OTHER && !c->loose;
+}
+
 static int check_order(struct plain *v, struct pfs_msg *msg)
 {
-	if (v->key.type == PLAIN_TEXT || v->key.type == PLAIN_BYTES || v->key.type == PLAIN_LOOSE)
+	if (v->ns.there && !v->ns_value && !has_order(&v->ns)) {
+		pfs_msg_set(msg,
+			    "column '%s' of %s is neither text nor bytes, or takes different texts for "
+			    "equal: of such a namespace_column one value can be shown (namespace)",
+			    v->ns.name, v->table);
+		return -EINVAL;
+	}
+	if (has_order(&v->key))
 		return 0;
 	if (!v->enc.separator.len && !v->prefix.len)
 		return 0;
 	pfs_msg_set(msg,
-		    "column '%s' of %s is neither text nor bytes: prefix, separator and "
+		    "column '%s' of %s is neither text nor bytes, or takes different texts for equal: prefix, separator and "
 		    "namespace_separator are not for it",
 		    v->key.name, v->table);
 	return -EINVAL;

@@ -110,7 +110,7 @@ const struct plain_dialect plain_sqlite = {
 	.names_sql = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
 		     " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 		     " AND name NOT LIKE 'persistfs\\_%' ESCAPE '\\' ORDER BY name LIMIT 20",
-	.columns_sql = "SELECT name, type, 1, 1, hidden >= 2 FROM pragma_table_xinfo(?2, ?1)"
+	.columns_sql = "SELECT name, type, 1, 1, hidden >= 2, 0 FROM pragma_table_xinfo(?2, ?1)"
 		       " WHERE hidden <> 1",
 	.unique_sql =
 		"SELECT 1 FROM pragma_index_list(?2, ?1) l WHERE l.\"unique\" AND NOT l.partial"
@@ -286,7 +286,8 @@ const struct plain_dialect plain_postgres = {
 		" OR (l.collname = 'default' AND"
 		" coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') <> 'i' AND"
 		" d.datcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8', 'C.UTF8')))::int,"
-		" has_column_privilege(c.oid, a.attnum, 'SELECT')::int, (a.attgenerated <> '')::int"
+		" has_column_privilege(c.oid, a.attnum, 'SELECT')::int, (a.attgenerated <> '')::int,"
+		" coalesce(t.typname = 'citext' OR to_jsonb(l) ->> 'collisdeterministic' = 'false', false)::int"
 		" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"
 		" JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"

@@ -16,6 +16,7 @@ struct change {
 	struct pfs_bytes path, path2;
 	struct pfs_view_write *w;
 	struct pfs_view_attr *out;
+	const struct pfs_view_content *only;
 	int64_t expires, add;
 	bool replace, dir, null;
 	bool again; /* it was run before, and nobody knows whether it was done */
@@ -357,18 +358,20 @@ static int run_remove(struct plain *v, struct pfs_rows_conn *c, struct change *c
 		return run_remove_dir(v, c, ch);
 	ret = check_file(v, c, &ch->at);
 	if (!ret)
-		ret = plain_row(v, c, PLAIN_ROW, &ch->at, &row);
+		ret = plain_row(v, c, ch->only ? PLAIN_VALUE_LOCK : PLAIN_ROW, &ch->at, &row);
 	if (ret == 0 || (ret > 0 && !row.alive))
 		ret = ch->again ? 0 : -ENOENT;
+	if (ret > 0 && ch->only && !pfs_view_is_content(ch->only, plain_bytes(&row.value)))
+		ret = -ESTALE;
 	if (ret > 0)
 		ret = run_one(v, c, PLAIN_DELETE, params, plain_ident(v, &ch->at, params));
 	plain_row_release(&row);
 	return ret;
 }
 
-int plain_remove(struct pfs_view *view, struct pfs_bytes path, bool dir)
+int plain_remove(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how)
 {
-	struct change ch = {.run = run_remove, .path = path, .dir = dir};
+	struct change ch = {.run = run_remove, .path = path, .dir = how->dir, .only = how->only};
 	struct plain *v = plain_of(view);
 	struct pfs_bytes parent = path;
 	int err;

@@ -603,7 +603,24 @@ static int remove_place(struct tables_session *s, struct tables_place *p, bool d
 	}
 }
 
-int tables_remove(struct pfs_view *view, struct pfs_bytes path, bool dir)
+/* Does it hold this still? */
+static int check_content(struct tables_session *s, struct tables_place *p,
+			 const struct pfs_view_content *want)
+{
+	struct pfs_buf text = {0};
+	struct pfs_value value;
+	int err = 0;
+
+	if (want)
+		err = p->kind == TABLES_CELL ? old_value(s, p, &value, &text)
+					     : tables_render(s, p, &text);
+	if (!err && want && !pfs_view_is_content(want, (struct pfs_bytes){text.data, text.len}))
+		err = -ESTALE;
+	pfs_buf_release(&text);
+	return err;
+}
+
+int tables_remove(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how)
 {
 	struct tables_session s;
 	struct tables_place p;
@@ -615,8 +632,10 @@ int tables_remove(struct pfs_view *view, struct pfs_bytes path, bool dir)
 	err = tables_path(s.catalog, path, &p);
 	if (!err)
 		err = tables_writable(p.table);
+	if (!err && (p.kind == TABLES_ROW_FILE || p.kind == TABLES_CELL))
+		err = check_content(&s, &p, how->only);
 	if (!err)
-		err = remove_place(&s, &p, dir);
+		err = remove_place(&s, &p, how->dir);
 	tables_place_release(&p);
 	return tables_leave(&s, err);
 }

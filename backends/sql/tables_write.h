@@ -6,7 +6,7 @@
 
 /* The slots of the same names; see backends/adopt/view.h. */
 int tables_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_write *w);
-int tables_remove(struct pfs_view *view, struct pfs_bytes path, bool dir);
+int tables_remove(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how);
 int tables_mkdir(struct pfs_view *view, struct pfs_bytes path);
 int tables_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes name,
 		     struct pfs_bytes value, struct pfs_view_attr *out);

@@ -1037,6 +1037,54 @@ static void a_namespace_can_be_what_keys_begin_with(void **state)
 	lists(t, "", "istry/ istryx ");
 }
 
+/* Neither can all be listed, nor has each one name. */
+static void a_namespace_is_text(void **state)
+{
+	struct plain_test *t = *state;
+
+	run(t, "CREATE TABLE users (uid INTEGER NOT NULL, key TEXT NOT NULL, value TEXT,"
+	       " PRIMARY KEY (uid, key))");
+	run(t, "INSERT INTO users VALUES (10, 'a', 'ten'), (9, 'a', 'nine')");
+	refused(t, "column 'uid' of users", "table", "users", "namespace_column", "uid", NULL);
+	open_view(t, "table", "users", "namespace_column", "uid", "namespace", "10", NULL);
+	lists(t, "", "a ");
+	holds(t, "a", "ten");
+	assert_int_equal(put(t, "e", "new"), 0);
+	assert_string_equal(ask(t, "SELECT value FROM users WHERE uid = 10 AND key = 'e'"), "new");
+	if (!t->postgres)
+		return;
+	run(t, "CREATE COLLATION folds (provider = icu, locale = 'und-u-ks-level2', deterministic = false)");
+	run(t, "CREATE TABLE folded (ns TEXT COLLATE folds, key TEXT COLLATE folds, value TEXT,"
+	       " PRIMARY KEY (ns, key))");
+	run(t, "INSERT INTO folded VALUES ('A', 'K:1', 'x')");
+	refused(t, "column 'ns' of folded", "table", "folded", "namespace_column", "ns", NULL);
+	refused(t, "column 'key' of folded", "table", "folded", "namespace_column", "ns", "namespace", "A",
+		"separator", ":", NULL);
+	open_view(t, "table", "folded", "namespace_column", "ns", "namespace", "A", NULL);
+	lists(t, "", "K:1 ");
+	absent(t, "k:1");
+	assert_int_equal(put(t, "k:1", "y"), -EEXIST);
+}
+
+/* A backup by renaming, as vim's: its end is the key's, while that is what it was. */
+static void a_backup_goes_with_the_key_it_was(void **state)
+{
+	struct plain_test *t = *state;
+
+	llamastack(t);
+	app_set(t, "a", "1", NULL);
+	app_set(t, "b", "1", NULL);
+	open_view(t, "table", kvstore(t), NULL);
+	assert_int_equal(move(t, "a", "a~", 0), 0);
+	assert_int_equal(move(t, "b", "b~", 0), 0);
+	app_set(t, "b", "2", NULL);
+	assert_int_equal(drop(t, "a~", false), 0);
+	assert_int_equal(drop(t, "b~", false), 0);
+	absent(t, "a");
+	assert_string_equal(ask(t, "SELECT count(*) FROM %s", kvstore(t)), "1");
+	holds(t, "b", "2");
+}
+
 /* ---- what is refused, and what can only be read ---------------------------------------------- */
 
 static void what_is_missing_is_said(void **state)
@@ -1361,6 +1409,8 @@ int main(int argc, char **argv)
 		BOTH(long_keys_have_short_names),
 		BOTH(a_namespace_column_is_the_first_directory),
 		BOTH(a_namespace_can_be_what_keys_begin_with),
+		BOTH(a_namespace_is_text),
+		BOTH(a_backup_goes_with_the_key_it_was),
 		BOTH(what_is_missing_is_said),
 		BOTH(a_table_without_a_unique_key_is_read_only),
 		BOTH(numbers_can_be_keys),

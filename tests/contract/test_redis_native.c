@@ -945,6 +945,64 @@ static void streams_grow_by_lines(void **state)
 	assert_text(t, "events", "{\"id\":\"1-1\",\"fields\":{\"k\":\"v\"}}\n");
 }
 
+/* Two workers that take from one list: what the other has moved up is not taken unread. */
+static void only_the_element_that_was_read_is_removed(void **state)
+{
+	struct nv *t = *state;
+
+	rd_do(t->r->cli, "RPUSH queue a b c d");
+	start(t);
+	assert_text(t, "queue/00000000", "a");
+	rd_do(t->r->cli, "LPOP queue");
+	assert_int_equal(unlink_at(t, "queue/00000000", 0), -ESTALE);
+	assert_key(t, "b", "LINDEX queue 0");
+	assert_text(t, "queue/00000000", "b");
+	assert_int_equal(unlink_at(t, "queue/00000000", 0), 0);
+	assert_key(t, "c", "LINDEX queue 0");
+	assert_int_equal(unlink_at(t, "queue/00000000", 0), 0); /* whatever it is: it was not read */
+	assert_key(t, "d", "LINDEX queue 0");
+}
+
+/* A backup by renaming, as vim's: its end is the key's, while that is what it was. */
+static void a_backup_goes_with_the_key_it_was(void **state)
+{
+	static const char *const keys[] = {"str", "long", "h/f", "z/m", "st.jsonl"};
+	struct nv *t = *state;
+	char large[3000], backup[32];
+	struct pfs_attr attr;
+	size_t i, again;
+
+	memset(large, 'x', sizeof(large));
+	for (again = 0; again < 2; again++) {
+		rd_do(t->r->cli, "SET str v");
+		rd_do(t->r->cli, "SET long %b", large, sizeof(large));
+		rd_do(t->r->cli, "HSET h f v g v");
+		rd_do(t->r->cli, "ZADD z 1 m 2 n");
+		rd_do(t->r->cli, "XADD st * k v");
+		if (!again)
+			start(t);
+		catch_up(t);
+		for (i = 0; i < PFS_ARRAY_SIZE(keys); i++) {
+			snprintf(backup, sizeof(backup), "%s~", keys[i]);
+			assert_int_equal(move(t, keys[i], backup, 0), 0);
+		}
+		if (again) {
+			large[2999] = 'y';
+			rd_do(t->r->cli, "SET str w");
+			rd_do(t->r->cli, "SET long %b", large, sizeof(large));
+			rd_do(t->r->cli, "HSET h f w");
+			rd_do(t->r->cli, "ZADD z 3 m");
+			rd_do(t->r->cli, "XADD st * k w");
+		}
+		for (i = 0; i < PFS_ARRAY_SIZE(keys); i++) {
+			snprintf(backup, sizeof(backup), "%s~", keys[i]);
+			assert_int_equal(unlink_at(t, backup, 0), 0);
+			catch_up(t);
+			assert_int_equal(walk(t, keys[i], &attr), again ? 0 : -ENOENT);
+		}
+	}
+}
+
 /* The key of x.jsonl is x, which may be something else, that is not seen under that name. */
 static void a_stream_takes_no_others_place(void **state)
 {
@@ -1195,6 +1253,8 @@ int main(void)
 		NV(lists_are_changed_only_where_that_is_safe),
 		NV(sets_and_scores_refuse_what_they_cannot_hold),
 		NV(streams_grow_by_lines),
+		NV(only_the_element_that_was_read_is_removed),
+		NV(a_backup_goes_with_the_key_it_was),
 		NV(a_stream_takes_no_others_place),
 		NV(of_several_lines_all_or_none_are_added),
 		NV(a_key_of_another_type_is_refused_and_left_alone),

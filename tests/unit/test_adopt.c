@@ -42,7 +42,7 @@ struct test_view {
 	int removes;
 	bool unversioned;
 	/* Called once, in the next call of the slot. */
-	void (*in_stat)(void), (*in_rename)(void), (*in_write)(void);
+	void (*in_stat)(void), (*in_rename)(void), (*in_write)(void), (*in_remove)(void);
 	struct pfs_store *store;
 	uint64_t root, id;
 };
@@ -237,15 +237,18 @@ static int tv_write(struct pfs_view *view, struct pfs_bytes path, struct pfs_vie
 	return 0;
 }
 
-static int tv_remove(struct pfs_view *view, struct pfs_bytes path, bool dir)
+static int tv_remove(struct pfs_view *view, struct pfs_bytes path, const struct pfs_view_remove *how)
 {
-	struct key *k = key_find(path);
+	struct key *k;
 
 	(void)view;
-	(void)dir;
 	tv->removes++;
+	run_once(&tv->in_remove);
+	k = key_find(path);
 	if (!k)
 		return -ENOENT;
+	if (how->only && !pfs_view_is_content(how->only, (struct pfs_bytes){k->value, k->len}))
+		return -ESTALE;
 	key_drop(k);
 	return 0;
 }
@@ -737,6 +740,23 @@ static void a_key_that_was_moved_and_changed_stays_though_its_directory_was_list
 	expect_key("f", "new");
 }
 
+static void somebody_writes(void)
+{
+	key_put("f", "somebody's", 10);
+}
+
+/* Also at the last moment: the view removes what it was, and nothing else. */
+static void a_key_that_was_moved_and_is_being_changed_stays(void **state)
+{
+	(void)state;
+	key_put("f", "old", 3);
+	assert_int_equal(move("f", "f~", 0), 0);
+	tv->in_remove = somebody_writes;
+	assert_int_equal(drop("f~"), 0);
+	expect_key("f", "somebody's");
+	expect_shown("f", "somebody's");
+}
+
 /* A view that knows no versions of large values: the content says whether it is what was moved. */
 static void a_key_without_a_version_that_was_moved_and_changed_stays(void **state)
 {
@@ -1087,6 +1107,7 @@ int main(void)
 		T(a_backup_by_rename_keeps_the_key_until_it_is_written_anew),
 		T(a_key_moved_to_a_scratch_name_goes_with_that_file),
 		T(a_key_that_was_moved_and_changed_stays_though_its_directory_was_listed),
+		T(a_key_that_was_moved_and_is_being_changed_stays),
 		T(a_key_without_a_version_that_was_moved_and_changed_stays),
 		T(a_key_that_goes_by_a_scratch_name_keeps_its_expiry),
 		T(a_file_that_is_renamed_while_somebody_looks_is_still_there),
