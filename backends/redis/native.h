@@ -193,8 +193,16 @@ int native_sendv(redisContext *c, const struct pfs_bytes *argv, size_t n);
 #define native_send(c, ...)                                                                        \
 	native_sendv(c, (struct pfs_bytes[]){__VA_ARGS__},                                         \
 		     sizeof((struct pfs_bytes[]){__VA_ARGS__}) / sizeof(struct pfs_bytes))
-/* The next reply, owned; an error reply is an error: 0, REDIS_LOST or -errno. */
+/*
+ * The next reply, owned; an error reply is an error: 0, REDIS_LOST or -errno; -ESTALE: the key is of another
+ * type than it was a moment ago.
+ */
 int native_reply(redisContext *c, redisReply **out);
+/*
+ * The same of a command to which a key that is not there is as an empty one, and of the EXISTS behind it:
+ * -ENOENT.
+ */
+int native_reply_there(redisContext *c, redisReply **out);
 /* The same, where an error reply may be an answer. */
 #define native_any_reply redis_reply
 
@@ -247,7 +255,7 @@ int native_set_expires(struct pfs_view *view, struct pfs_bytes path, int64_t exp
 int native_xattr_set(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes name,
 		     struct pfs_bytes value, struct pfs_view_attr *out);
 
-/* All of a stream as lines of JSON, appended. 0, REDIS_LOST or -errno; -EFBIG. */
+/* All of a stream as lines of JSON, appended. 0, REDIS_LOST or -errno; -ENOENT, -EFBIG. */
 int native_stream_text(redisContext *c, struct pfs_bytes key, struct pfs_buf *out);
 /*
  * Can there be a new stream at p->stream, which is watched? -EINVAL: it is no name of a stream; -EEXIST: a key

@@ -229,6 +229,8 @@ static int ask_page(struct native *v, redisContext *c, void *arg)
 			continue;
 		it->attr.mode = S_IFREG;
 		err = native_stream_text(c, native_bytes(&it->key), &text);
+		it->gone = err == -ENOENT || err == -ESTALE;
+		err = it->gone ? 0 : err;
 		it->attr.size = text.len;
 		it->attr.version = redis_hash(text.data ? text.data : "", text.len);
 		pfs_buf_release(&text);

@@ -34,13 +34,30 @@ int native_reply(redisContext *c, redisReply **out)
 	if (!err)
 		err = redis_error(r);
 	/* What is of another type than it was a moment ago. */
-	if (err == -EIO && !strncmp(r->str, "WRONGTYPE", 9))
-		err = -EINVAL;
+	if (err && r && r->str && !strncmp(r->str, "WRONGTYPE", 9))
+		err = -ESTALE;
 	if (err && r)
 		freeReplyObject(r);
 	else
 		*out = r;
 	return err;
+}
+
+int native_reply_there(redisContext *c, redisReply **out)
+{
+	redisReply *there = NULL;
+	int err = native_reply(c, out), gone = err;
+
+	if (err != REDIS_LOST)
+		gone = native_reply(c, &there);
+	if (!err && !gone && !there->integer)
+		gone = -ENOENT;
+	if (!err && gone) {
+		freeReplyObject(*out);
+		*out = NULL;
+	}
+	freeReplyObject(there);
+	return err ? err : gone;
 }
 
 /* A connection that waited in the pool while the server went away: better known before than after. */
@@ -286,9 +303,21 @@ static int stat_key(struct native *v, redisContext *c, struct question *q)
 	return err;
 }
 
-static int stat_now(struct native *v, redisContext *c, void *arg)
+/* A key that has become one of another type between two questions is looked at again. */
+#define LOOK_TRIES 100
+
+static int look_again(struct native *v, redisContext *c, struct question *q,
+		      int (*once)(struct native *, redisContext *, struct question *))
 {
-	struct question *q = arg;
+	int err = -ESTALE, tries;
+
+	for (tries = 0; err == -ESTALE && tries < LOOK_TRIES; tries++)
+		err = once(v, c, q);
+	return err;
+}
+
+static int stat_once(struct native *v, redisContext *c, struct question *q)
+{
 	int err = native_find(v, c, q->place, false, &q->found);
 
 	q->attr = (struct pfs_view_attr){0};
@@ -307,6 +336,11 @@ static int stat_now(struct native *v, redisContext *c, void *arg)
 	default:
 		return stat_key(v, c, q);
 	}
+}
+
+static int stat_now(struct native *v, redisContext *c, void *arg)
+{
+	return look_again(v, c, arg, stat_once);
 }
 
 int native_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_attr *out)
@@ -350,7 +384,9 @@ static int read_string(struct native *v, redisContext *c, struct question *q)
 	err = native_send(c, PFS_BYTES("GETRANGE"), q->found.key, pfs_bytes_str(from),
 			  pfs_bytes_str(to));
 	if (!err)
-		err = native_reply(c, &r);
+		err = native_send(c, PFS_BYTES("EXISTS"), q->found.key);
+	if (!err)
+		err = native_reply_there(c, &r);
 	if (err)
 		return err;
 	q->n = (ssize_t)(r->len < q->len ? r->len : q->len);
@@ -392,9 +428,8 @@ static int read_element(redisContext *c, struct question *q)
 	return 0;
 }
 
-static int read_now(struct native *v, redisContext *c, void *arg)
+static int read_once(struct native *v, redisContext *c, struct question *q)
 {
-	struct question *q = arg;
 	int err = native_find(v, c, q->place, false, &q->found);
 
 	q->attr = (struct pfs_view_attr){0};
@@ -413,6 +448,11 @@ static int read_now(struct native *v, redisContext *c, void *arg)
 		return read_string(v, c, q);
 	pfs_error_text_set("keys of a module's type cannot be read as files");
 	return -EOPNOTSUPP;
+}
+
+static int read_now(struct native *v, redisContext *c, void *arg)
+{
+	return look_again(v, c, arg, read_once);
 }
 
 ssize_t native_read(struct pfs_view *view, struct pfs_bytes path, uint64_t off, void *buf, size_t len,

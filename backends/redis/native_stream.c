@@ -107,7 +107,9 @@ int native_stream_text(redisContext *c, struct pfs_bytes key, struct pfs_buf *ou
 		err = native_send(c, PFS_BYTES("XRANGE"), key, pfs_bytes_str(from), PFS_BYTES("+"),
 				  PFS_BYTES("COUNT"), PFS_BYTES(PIECE));
 		if (!err)
-			err = native_reply(c, &r);
+			err = native_send(c, PFS_BYTES("EXISTS"), key);
+		if (!err)
+			err = native_reply_there(c, &r);
 		for (i = 0; !err && i < r->elements; i++) {
 			const redisReply *e = r->element[i];
 

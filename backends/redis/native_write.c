@@ -378,14 +378,15 @@ static int write_stream(struct native *v, redisContext *c, struct native_change 
 	if (!err)
 		err = native_finish(c, n, &ch->sent, &r);
 	freeReplyObject(r);
-	if (!err) { /* with the ids that the server gave */
-		old.len = 0;
-		err = native_stream_text(c, ch->found.key, &old);
-		w->attr = (struct pfs_view_attr){.mode = S_IFREG,
-						 .size = old.len,
-						 .version = redis_hash(old.data, old.len),
-						 .expires = ch->found.expires};
+	if (!err) {
+		w->attr = (struct pfs_view_attr){.mode = S_IFREG, .expires = ch->found.expires};
 		ch->now = NATIVE_STREAM;
+		/* With the ids that the server gave. It is written, whatever becomes of this question. */
+		old.len = 0;
+		if (!native_stream_text(c, ch->found.key, &old)) {
+			w->attr.size = old.len;
+			w->attr.version = redis_hash(old.data, old.len);
+		}
 	}
 	pfs_buf_release(&old);
 	return err;

@@ -945,6 +945,68 @@ static void streams_grow_by_lines(void **state)
 	assert_text(t, "events", "{\"id\":\"1-1\",\"fields\":{\"k\":\"v\"}}\n");
 }
 
+struct restless {
+	redisContext *c;
+	bool stop; /* atomic */
+};
+
+/* A key that comes and goes, as one that expires and is made anew, and is of another type in between. */
+static void *restless_main(void *arg)
+{
+	static const char *const commands[] = {"SET k %b", "DEL k", "HSET k f %b", "DEL k", "XADD k * f %b",
+					       "DEL k"};
+	struct restless *r = arg;
+	char value[900];
+	size_t i;
+
+	memset(value, 'v', sizeof(value));
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED))
+		for (i = 0; i < PFS_ARRAY_SIZE(commands); i++)
+			freeReplyObject(redisCommand(r->c, commands[i], value, sizeof(value)));
+	return NULL;
+}
+
+/* What goes between two questions is not read as something empty. */
+static void a_key_is_read_as_it_is_or_not_at_all(void **state)
+{
+	struct nv *t = *state;
+	struct restless other = {.c = redisConnectUnix(t->r->socket)};
+	char value[900], text[1000];
+	uint64_t id, stream = 0;
+	struct pfs_attr attr;
+	size_t i, seen = 0;
+	pthread_t thread;
+	ssize_t n;
+
+	memset(value, 'v', sizeof(value));
+	rd_do(t->r->cli, "CONFIG SET appendonly no");
+	rd_do(t->r->cli, "SET k %b", value, sizeof(value));
+	start(t);
+	id = id_of(t, "k");
+	assert_int_equal(pthread_create(&thread, NULL, restless_main, &other), 0);
+	for (i = 0; i < 4000; i++) {
+		int err = walk(t, i % 2 ? "k" : "k.jsonl", &attr);
+
+		assert_true(!err || err == -ENOENT);
+		if (!err && S_ISREG(attr.mode))
+			assert_true(attr.size >= sizeof(value));
+		if (err || !S_ISREG(attr.mode))
+			continue;
+		id = i % 2 ? attr.id : id;
+		stream = i % 2 ? stream : attr.id;
+		n = pfs_store_read(t->s, i % 2 ? id : stream, 0, text, sizeof(text));
+		if (n < 0 && n != -ENOENT && n != -EISDIR)
+			fail_msg("%s (%s)", strerror((int)-n), pfs_error_text());
+		if (n >= 0)
+			assert_true(n >= (ssize_t)sizeof(value));
+		seen += n >= 0;
+	}
+	__atomic_store_n(&other.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	redisFree(other.c);
+	assert_true(seen > 0);
+}
+
 /* Two workers that take from one list: what the other has moved up is not taken unread. */
 static void only_the_element_that_was_read_is_removed(void **state)
 {
@@ -1029,6 +1091,21 @@ static void a_stream_takes_no_others_place(void **state)
 	assert_int_equal(move(t, "s.jsonl", "other.jsonl", 0), 0);
 	assert_int_equal(walk(t, "other.jsonl", &attr), 0);
 	assert_int_equal(rd_number(t->r->cli, "XLEN other"), 1);
+}
+
+/* What it is then cannot be asked: the line is added all the same, and not again. */
+static void what_was_added_to_a_stream_is_added(void **state)
+{
+	struct nv *t = *state;
+	struct pfs_seg seg = {0, "{\"a\":\"b\"}\n", 10};
+	uint64_t id;
+
+	rd_do(t->r->cli, "XADD events 1-1 k v");
+	start(t);
+	id = id_of(t, "events.jsonl");
+	rd_do(t->r->cli, "ACL SETUSER default -xrange");
+	assert_int_equal(change(t, m_content(PFS_OP_APPEND, id, &seg, 1)), 0);
+	assert_int_equal(rd_number(t->r->cli, "XLEN events"), 2);
 }
 
 /* EXEC does what it can: what the server would refuse of a part must be known before. */
@@ -1253,9 +1330,11 @@ int main(void)
 		NV(lists_are_changed_only_where_that_is_safe),
 		NV(sets_and_scores_refuse_what_they_cannot_hold),
 		NV(streams_grow_by_lines),
+		NV(a_key_is_read_as_it_is_or_not_at_all),
 		NV(only_the_element_that_was_read_is_removed),
 		NV(a_backup_goes_with_the_key_it_was),
 		NV(a_stream_takes_no_others_place),
+		NV(what_was_added_to_a_stream_is_added),
 		NV(of_several_lines_all_or_none_are_added),
 		NV(a_key_of_another_type_is_refused_and_left_alone),
 		NV(what_the_server_refuses_has_its_errno_and_text),
