@@ -48,6 +48,7 @@ struct hearing {
 	int64_t listen_at, delay, ask_at, health_at, probe_at;
 	int64_t pinged; /* when; 0: no answer is due */
 	uint64_t token, token_asked; /* answered, and asked with the PING */
+	unsigned long long swaps;    /* how often databases were swapped, as the server counts */
 };
 
 /* ---- queues of keys ------------------------------------------------------------------------- */
@@ -549,9 +550,31 @@ static int track(struct hearing *h)
 	return err;
 }
 
+/* Nothing else tells that the keys of this database have become those of another. */
+static int ask_swaps(struct hearing *h, bool *swapped)
+{
+	static const char name[] = "cmdstat_swapdb:calls=";
+	unsigned long long n = 0;
+	redisReply *r = NULL;
+	const char *at;
+	int err = native_send(h->track, PFS_BYTES("INFO"), PFS_BYTES("commandstats"));
+
+	if (!err)
+		err = native_any_reply(h->track, &r);
+	if (!err && r->type == REDIS_REPLY_STRING) { /* it may not be allowed */
+		at = strstr(r->str, name);
+		n = at ? strtoull(at + strlen(name), NULL, 10) : 0;
+	}
+	freeReplyObject(r);
+	*swapped = !err && n != h->swaps;
+	h->swaps = n;
+	return err;
+}
+
 static void listen_anew(struct hearing *h)
 {
 	struct native *v = h->v;
+	bool swapped;
 	int err = redis_connect(v->host, &h->sub);
 
 	if (!err)
@@ -560,6 +583,8 @@ static void listen_anew(struct hearing *h)
 		err = subscribe(h);
 	if (!err)
 		err = track(h);
+	if (!err)
+		err = ask_swaps(h, &swapped);
 	if (!err)
 		hidden_changed(h, &err);
 	if (err) {
@@ -689,6 +714,7 @@ out:
 /* What is due from time to time. */
 static int ask_around(struct hearing *h, int64_t now)
 {
+	bool swapped = false;
 	int err = 0;
 
 	if (h->pinged && now - h->pinged > ASK_PATIENCE) {
@@ -699,7 +725,9 @@ static int ask_around(struct hearing *h, int64_t now)
 		return 0;
 	h->ask_at = now + ASK_PERIOD;
 	err = ask_tracking(h);
-	if (!err && hidden_changed(h, &err))
+	if (!err)
+		err = ask_swaps(h, &swapped);
+	if (!err && (hidden_changed(h, &err) || swapped))
 		scan_anew(h);
 	if (!err && !h->pinged)
 		err = ping(h, h->token_asked);

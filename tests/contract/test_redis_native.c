@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "mount/config.h"
 
@@ -1007,6 +1008,30 @@ static void a_key_is_read_as_it_is_or_not_at_all(void **state)
 	assert_true(seen > 0);
 }
 
+/* The keys of two databases change places, of which the server tells nobody. */
+static void databases_that_are_swapped_are_noticed(void **state)
+{
+	struct nv *t = *state;
+	redisContext *other = redisConnectUnix(t->r->socket);
+	struct pfs_attr attr;
+	int tries;
+
+	rd_do(t->r->cli, "SET a 1");
+	rd_do(t->r->cli, "SET b:c 2");
+	rd_do(other, "SELECT 3");
+	rd_do(other, "SET b 3");
+	rd_do(other, "SET z 4");
+	start(t);
+	assert_names(t, "", " a b");
+	rd_do(t->r->cli, "SWAPDB 0 3");
+	for (tries = 0; tries < 100 && strcmp(names_by(t, "", 100), " b z") != 0; tries++)
+		usleep(100000);
+	assert_names(t, "", " b z");
+	assert_int_equal(walk(t, "b", &attr), 0);
+	assert_true(S_ISREG(attr.mode));
+	redisFree(other);
+}
+
 /* Two workers that take from one list: what the other has moved up is not taken unread. */
 static void only_the_element_that_was_read_is_removed(void **state)
 {
@@ -1331,6 +1356,7 @@ int main(void)
 		NV(sets_and_scores_refuse_what_they_cannot_hold),
 		NV(streams_grow_by_lines),
 		NV(a_key_is_read_as_it_is_or_not_at_all),
+		NV(databases_that_are_swapped_are_noticed),
 		NV(only_the_element_that_was_read_is_removed),
 		NV(a_backup_goes_with_the_key_it_was),
 		NV(a_stream_takes_no_others_place),
