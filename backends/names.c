@@ -371,6 +371,19 @@ int pfs_names_to_key(const struct pfs_key_encoding *enc, struct pfs_bytes path, 
 	return err ? err : lookup;
 }
 
+struct pfs_bytes pfs_name_short_stem(struct pfs_bytes name)
+{
+	return (struct pfs_bytes){name.p, name.len - SHORT_SUFFIX};
+}
+
+void pfs_name_short_begins(const struct pfs_key_encoding *enc, struct pfs_bytes name,
+			   struct pfs_buf *out)
+{
+	bool own;
+
+	(void)pfs_names_to_key(enc, pfs_name_short_stem(name), out, &own);
+}
+
 /* ---- names as text -------------------------------------------------------------------------- */
 
 int pfs_name_to_text(struct pfs_bytes name, struct pfs_buf *out)

@@ -56,6 +56,11 @@ void pfs_name_shorten(struct pfs_bytes key, struct pfs_buf *path, size_t start);
 
 /* Is this the short form of a longer name? */
 bool pfs_name_is_short(struct pfs_bytes name);
+/* The readable part of one. */
+struct pfs_bytes pfs_name_short_stem(struct pfs_bytes name);
+/* The same as a part of a key, appended; that may be nothing. */
+void pfs_name_short_begins(const struct pfs_key_encoding *enc, struct pfs_bytes name,
+			   struct pfs_buf *out);
 
 /*
  * The name of an own layout in an engine whose type holds nothing but UTF-8: bytes that are none

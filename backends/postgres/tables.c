@@ -308,6 +308,7 @@ static const struct tables_engine pg_engine = {
 	.load = pgt_load,
 	.version_age = VERSION_AGE,
 	.as_text = "::text",
+	.size = {"octet_length(", "::text)"},
 	.position = "strpos",
 	.insert = "INSERT INTO ",
 	.insert_params = 1600,

@@ -97,6 +97,8 @@ int native_tree_init(struct native_tree *t);
 void native_tree_release(struct native_tree *t);
 /* The sorting form of a key without prefix, appended; and back. -ENOMEM. */
 int native_sort_form(const struct pfs_key_encoding *enc, struct pfs_bytes key, struct pfs_buf *out);
+/* The same of one component, in which a separator has no meaning. */
+int native_sort_component(struct pfs_bytes component, struct pfs_buf *out);
 int native_key_of_sort(const struct native *v, struct pfs_bytes sort, struct pfs_buf *out);
 /* Is the key (with its prefix) one that the view shows? The tree's lock is held. */
 bool native_shown(const struct native *v, struct pfs_bytes key);
@@ -179,6 +181,8 @@ int native_find(struct native *v, redisContext *c, struct native_place *p, bool 
 		struct native_found *out);
 /* Canonical name of an element, or of one component of a key; appended. */
 int native_element_name(struct pfs_bytes element, struct pfs_buf *out);
+/* What the short form of such a name begins with; appended. */
+void native_element_begins(struct pfs_bytes name, struct pfs_buf *out);
 /* The element that a name stands for; 1: it is a short form. */
 int native_element_of(struct pfs_bytes name, struct pfs_buf *out);
 /* The names of lists' elements. */

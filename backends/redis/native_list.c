@@ -153,9 +153,26 @@ static int resume_at(struct native *v, struct native_place *place, struct pfs_bu
 	return from->failed ? -ENOMEM : 0;
 }
 
-/* The page's names; the lock is held. `after` NULL: from the start. */
-static int gather(struct native *v, struct pfs_bytes dir, struct native_place *after, size_t limit,
-		  struct page *p, bool *end)
+/* What had this short form has gone: from what it began with. */
+static int resume_short(struct pfs_bytes dir, struct pfs_bytes name, struct pfs_buf *from)
+{
+	struct pfs_buf begins = {0};
+	int err;
+
+	native_element_begins(name, &begins);
+	from->len = 0;
+	pfs_buf_add(from, dir.p, dir.len);
+	err = begins.failed ? -ENOMEM : native_sort_component(native_bytes(&begins), from);
+	pfs_buf_release(&begins);
+	return err;
+}
+
+/*
+ * The page's names; the lock is held. Behind `name`, which leads to the place `after`; both empty: from
+ * the start.
+ */
+static int gather(struct native *v, struct pfs_bytes dir, struct native_place *after,
+		  struct pfs_bytes name, size_t limit, struct page *p, bool *end)
 {
 	struct child c = {.sort = {0}};
 	struct pfs_buf from = {0};
@@ -164,8 +181,10 @@ static int gather(struct native *v, struct pfs_bytes dir, struct native_place *a
 	err = native_tree_wait(v);
 	pfs_buf_add(&from, dir.p, dir.len);
 	pfs_buf_str(&from, "");
-	if (!err && after)
+	if (!err && after && after->is_key)
 		err = resume_at(v, after, &from);
+	else if (!err && after)
+		err = resume_short(dir, name, &from);
 	*end = false;
 	while (!err && p->n < limit && !*end) {
 		*end = from.failed || !next_child(&v->tree, dir, native_bytes(&from), &c);
@@ -291,6 +310,8 @@ static int list_keys(struct native *v, struct pfs_bytes path, const struct nativ
 			pfs_buf_str(&resume, "/");
 		pfs_buf_add(&resume, after.p, after.len);
 		err = native_place_init(v, native_bytes(&resume), &place);
+		if (err == -ENOENT && pfs_name_is_short(after))
+			err = 0;
 	}
 	if (!err && (below.failed || resume.failed))
 		err = -ENOMEM;
@@ -298,7 +319,7 @@ static int list_keys(struct native *v, struct pfs_bytes path, const struct nativ
 		err = add_own(v, dir, &page);
 	if (!err) {
 		pthread_mutex_lock(&v->tree.lock);
-		err = gather(v, native_bytes(&below), own ? NULL : &place, limit, &page, end);
+		err = gather(v, native_bytes(&below), own ? NULL : &place, after, limit, &page, end);
 		pthread_mutex_unlock(&v->tree.lock);
 	}
 	if (!err)
@@ -465,6 +486,7 @@ int native_element_short(redisContext *c, enum native_type type, struct pfs_byte
 struct element_page {
 	const struct native_found *found;
 	struct pfs_bytes after; /* an element; p NULL: from the start */
+	bool is_short;		/* `after` is the short form of a name */
 	size_t limit;
 	pfs_view_entry_fn fn;
 	void *arg;
@@ -517,6 +539,31 @@ static size_t names_behind(const struct native_names *s, struct pfs_bytes after)
 	return low;
 }
 
+/* The same of a name in its short form; where its element has gone, from what that began with. */
+static int names_behind_short(const struct native_names *s, struct pfs_bytes name, size_t *out)
+{
+	struct pfs_buf b = {0};
+	int err = 0;
+
+	for (*out = 0; !err && *out < s->n; (*out)++) {
+		b.len = 0;
+		if (name_at(s, *out).len > PFS_NAME_MAX / 4)
+			err = native_element_name(name_at(s, *out), &b);
+		if (!err && pfs_bytes_eq(native_bytes(&b), name)) {
+			(*out)++;
+			break;
+		}
+	}
+	if (!err && !pfs_bytes_eq(native_bytes(&b), name)) {
+		b.len = 0;
+		native_element_begins(name, &b);
+		*out = names_behind(s, native_bytes(&b));
+		err = b.failed ? -ENOMEM : 0;
+	}
+	pfs_buf_release(&b);
+	return err;
+}
+
 static int tell_element(const struct element_page *p, struct pfs_bytes element, const redisReply *r)
 {
 	struct pfs_view_attr attr;
@@ -539,7 +586,11 @@ static int list_names(struct native *v, redisContext *c, struct element_page *p)
 	s = names_take(v, c, p, &err);
 	if (err)
 		return err;
-	first = names_behind(s, p->after);
+	first = 0;
+	if (p->is_short)
+		err = names_behind_short(s, p->after, &first);
+	else
+		first = names_behind(s, p->after);
 	n = s->n - first < p->limit ? s->n - first : p->limit;
 	*p->end = first + n == s->n;
 	for (i = 0; i < n && !err; i++)
@@ -620,10 +671,11 @@ static int list_now(struct native *v, redisContext *c, void *arg)
 	p.arg = l;
 	if (l->found.type != NATIVE_LIST && p.after.p) {
 		err = native_element_of(p.after, &after);
-		if (err == 1)
-			err = native_element_short(c, l->found.type, l->found.key, p.after, &after);
+		p.is_short = err == 1;
+		err = err == 1 ? 0 : err;
 		pfs_buf_str(&after, "");
-		p.after = native_bytes(&after);
+		if (!p.is_short)
+			p.after = native_bytes(&after);
 	}
 	if (!err)
 		err = l->found.type == NATIVE_LIST ? list_list(c, &p) : list_names(v, c, &p);

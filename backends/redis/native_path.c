@@ -12,9 +12,19 @@ static const struct pfs_key_encoding flat = {.separator = {"", 0}};
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
+int native_sort_component(struct pfs_bytes component, struct pfs_buf *out)
+{
+	return native_sort_form(&flat, component, out);
+}
+
 int native_element_name(struct pfs_bytes element, struct pfs_buf *out)
 {
 	return pfs_names_from_key(&flat, element, false, out, NULL);
+}
+
+void native_element_begins(struct pfs_bytes name, struct pfs_buf *out)
+{
+	pfs_name_short_begins(&flat, name, out);
 }
 
 int native_element_of(struct pfs_bytes name, struct pfs_buf *out)
@@ -123,7 +133,7 @@ static int add_component(struct native *v, struct pfs_bytes name, bool first, st
 		err = -EILSEQ;
 	if (!err) {
 		pfs_buf_add(key, c.data, c.len);
-		err = native_sort_form(&flat, native_bytes(&c), sort);
+		err = native_sort_component(native_bytes(&c), sort);
 	}
 	pfs_buf_str(key, "");
 	pfs_buf_release(&c);

@@ -587,15 +587,6 @@ static int search_keys(struct listing *l, struct pfs_rows_conn *c, struct pfs_by
 	return ret;
 }
 
-/* What a short name says before its digest, as a part of a key. */
-static void readable_part(const struct plain *v, struct pfs_bytes name, struct pfs_buf *out)
-{
-	bool own;
-
-	name.len -= strlen("%~") + 32;
-	(void)pfs_names_to_key(&v->flat, name, out, &own);
-}
-
 int plain_find_short(struct plain *v, struct pfs_rows_conn *c, struct pfs_bytes ns,
 		     struct pfs_bytes begins, struct pfs_bytes name, struct pfs_buf *key)
 {
@@ -608,7 +599,7 @@ int plain_find_short(struct plain *v, struct pfs_rows_conn *c, struct pfs_bytes 
 	pfs_buf_add(&l.below, begins.p, begins.len);
 	pfs_buf_str(&l.below, "");
 	pfs_buf_add(&from, begins.p, begins.len);
-	readable_part(v, name, &from);
+	pfs_name_short_begins(&v->flat, name, &from);
 	pfs_buf_add(&to, from.data, from.len);
 	if (from.failed || to.failed || l.below.failed || l.dir.ns.failed) {
 		err = -ENOMEM;
@@ -650,7 +641,7 @@ static int find_after(struct listing *l, struct pfs_rows_conn *c)
 	ret = part_of(l, c, &part);
 	if (ret == -ENOENT) {
 		ret = 0; /* gone, and its key with it: once more from its beginning */
-		readable_part(l->v, l->after, &part);
+		pfs_name_short_begins(&l->v->flat, l->after, &part);
 	}
 	pfs_buf_add(&key, l->below.data, l->below.len);
 	pfs_buf_add(&key, part.data, part.len);

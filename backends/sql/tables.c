@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/names.h"
 #include "backends/sql/poll.h"
 #include "backends/sql/tables_import.h"
 #include "backends/sql/tables_write.h"
@@ -246,10 +247,9 @@ static int find_short(struct tables_session *s, const struct tables_table *t,
 	tables_sql_select(&sql, &all, NULL, 0);
 	for (i = 0; i < t->nkeys; i++) {
 		tables_sql_str(&sql, i ? " + " : " AND ");
-		tables_sql_str(&sql, "length(");
+		tables_sql_str(&sql, t->engine->size[0]);
 		tables_sql_column(&sql, t->columns[t->keys[i]].name);
-		tables_sql_str(&sql, t->engine->as_text);
-		tables_sql_str(&sql, ")");
+		tables_sql_str(&sql, t->engine->size[1]);
 	}
 	tables_sql_str(&sql, " >= 20");
 	err = t->nkeys ? tables_first_row(s, &sql, &r) : -ENOENT;
@@ -945,6 +945,9 @@ static int list_rows(struct page *page)
 		err = tables_key_parse(t, page->after, &key);
 	if (!err && key.lookup)
 		err = find_short(page->s, t, &key);
+	/* It has gone: on from what it began with. */
+	if (err == -ENOENT && key.lookup && t->nkeys == 1)
+		err = tables_key_parse(t, pfs_name_short_stem(page->after), &key);
 	if (err == -ENOENT)
 		err = -ESTALE;
 	if (!err)

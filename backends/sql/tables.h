@@ -105,6 +105,7 @@ struct tables_engine {
 	 */
 	const char *unique_keys, *collateral;
 	const char *defer; /* foreign keys, where they can be, are looked at when the transaction ends */
+	const char *size[2];  /* around a column: how many bytes its text has */
 	const char *position; /* the function that says where in a text another begins, from 1 */
 	bool typed;	      /* parameters take the type that stands beside them */
 };

@@ -317,6 +317,7 @@ static const struct tables_engine lite_engine = {
 	.version = lite_version,
 	.load = lite_load,
 	.as_text = "",
+	.size = {"length(CAST(", " AS BLOB))"},
 	.position = "instr",
 	/* Whatever the constraints of the table say of conflicts: a row that is not put in is an error. */
 	.insert = "INSERT OR ABORT INTO ",

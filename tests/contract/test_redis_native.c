@@ -1008,6 +1008,56 @@ static void a_key_is_read_as_it_is_or_not_at_all(void **state)
 	assert_true(seen > 0);
 }
 
+/* Removes what each page of a listing ended with; how many names were told. */
+static size_t count_removing(struct nv *t, const char *path, const char *command, const char *key)
+{
+	uint64_t dir = id_of(t, path), cursor = 0;
+	struct pfs_list *list;
+	size_t n = 0, i;
+	bool end = false;
+	char name[301];
+
+	while (!end) {
+		int err = pfs_store_list(t->s, dir, cursor, 2, &list);
+
+		if (err)
+			fail_msg("%s: %s (%s)", path, strerror(-err), pfs_error_text());
+		for (i = 0; i < list->n; i++)
+			cursor = list->entries[i].cursor;
+		n += list->n;
+		end = list->end;
+		if (list->n) {
+			memset(name, list->entries[list->n - 1].name.p[0], 300);
+			rd_do(t->r->cli, command, key, name, (size_t)300);
+		}
+		pfs_list_free(list);
+		catch_up(t);
+	}
+	return n;
+}
+
+/* What has gone is gone; a listing goes on behind where it was, also where the name was a short one. */
+static void a_listing_goes_on_behind_long_names_that_are_gone(void **state)
+{
+	struct nv *t = *state;
+	char name[301];
+	int c;
+
+	start(t);
+	for (c = 'a'; c < 'h'; c++) {
+		memset(name, c, 300);
+		rd_do(t->r->cli, "HSET h %b v", name, (size_t)300);
+		rd_do(t->r->cli, "SET dir:%b v", name, (size_t)300);
+		rd_do(t->r->cli, "SET %b v", name, (size_t)300);
+	}
+	catch_up(t);
+	assert_int_equal(count_removing(t, "h", "HDEL %s %b", "h"), 7);
+	assert_int_equal(count_removing(t, "dir", "DEL %s%b", "dir:"), 7);
+	rd_do(t->r->cli, "DEL h");
+	catch_up(t);
+	assert_int_equal(count_removing(t, "", "DEL %s%b", ""), 8);
+}
+
 /* The keys of two databases change places, of which the server tells nobody. */
 static void databases_that_are_swapped_are_noticed(void **state)
 {
@@ -1356,6 +1406,7 @@ int main(void)
 		NV(sets_and_scores_refuse_what_they_cannot_hold),
 		NV(streams_grow_by_lines),
 		NV(a_key_is_read_as_it_is_or_not_at_all),
+		NV(a_listing_goes_on_behind_long_names_that_are_gone),
 		NV(databases_that_are_swapped_are_noticed),
 		NV(only_the_element_that_was_read_is_removed),
 		NV(a_backup_goes_with_the_key_it_was),

@@ -483,6 +483,43 @@ static void a_long_key_opens_by_its_short_name(void **state)
 	pfs_list_free(list);
 }
 
+/* Rows that go while they are listed; and text with a NUL, behind which SQLite counts no more. */
+static void a_listing_goes_on_behind_a_long_key_that_is_gone(void **state)
+{
+	struct tt *t = *state;
+	struct pfs_list *list;
+	struct pfs_attr attr;
+	uint64_t cursor = 0;
+	size_t n = 0, i;
+	bool end = false;
+	char text[200];
+
+	sql(t, "CREATE TABLE long (k TEXT PRIMARY KEY NOT NULL, v TEXT);"
+	       "WITH RECURSIVE c (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 5)"
+	       " INSERT INTO long SELECT char(97 + i, 0) || printf('%300s', 'y'), 'v' FROM c");
+	assert_int_equal(look(t, "long", &attr), 0);
+	while (!end) {
+		int err = pfs_store_list(t->s, attr.id, cursor, 2, &list);
+
+		if (err)
+			fail_msg("%s", strerror(-err));
+		for (i = 0; i < list->n; i++) {
+			struct pfs_attr row, cell;
+
+			cursor = list->entries[i].cursor;
+			assert_int_equal(pfs_store_lookup(t->s, attr.id, list->entries[i].name, &row), 0);
+			assert_int_equal(pfs_store_lookup(t->s, row.id, PFS_BYTES("v"), &cell), 0);
+			snprintf(text, sizeof(text), "DELETE FROM long WHERE substr(k, 1, 1) = '%c'",
+				 list->entries[i].name.p[0]);
+		}
+		sql(t, text);
+		n += list->n;
+		end = list->end;
+		pfs_list_free(list);
+	}
+	assert_int_equal(n, 6);
+}
+
 static void keys_of_several_columns_are_joined_by_commas(void **state)
 {
 	struct tt *t = *state;
@@ -1112,6 +1149,7 @@ int main(void)
 		CASE_OF(null_is_told_from_empty),
 		CASE_OF(a_key_of_any_type_has_one_name),
 		CASE_OF(a_long_key_opens_by_its_short_name),
+		CASE_OF(a_listing_goes_on_behind_a_long_key_that_is_gone),
 		CASE_OF(keys_of_several_columns_are_joined_by_commas),
 		CASE_OF(tables_without_a_key_have_row_ids_and_views_numbers),
 		CASE_OF(a_selection_is_a_directory),
