@@ -7,7 +7,23 @@
 
 #define VALUE_NAME PFS_BYTES("%VALUE")
 #define STREAM_END PFS_BYTES(".jsonl")
-#define SCAN_COUNT "1000"
+
+/*
+ * How many elements are asked for at once: the server tells values with names, and nobody how large they
+ * are, so that many of large ones would be in memory together.
+ */
+#define PACE_FIRST 16
+#define PACE_MAX   1000
+#define PACE_BYTES (1u << 20)
+
+/* How many next, when `n` were of so many bytes. */
+static size_t pace(size_t n, size_t bytes)
+{
+	if (bytes > PACE_BYTES)
+		return n > 4 ? n / 4 : 1;
+	n = bytes < PACE_BYTES / 16 ? 4 * n : n;
+	return n < PACE_MAX ? n : PACE_MAX;
+}
 
 /* ---- directories of keys -------------------------------------------------------------------- */
 
@@ -403,17 +419,20 @@ static int names_sort(struct native_names *s, size_t n)
 }
 
 static int scan_once(redisContext *c, enum native_type type, struct native_names *s, char cursor[32],
-		     size_t *n)
+		     size_t *n, size_t *at_once)
 {
 	struct pfs_bytes command = type == NATIVE_HASH	? PFS_BYTES("HSCAN")
 				   : type == NATIVE_SET ? PFS_BYTES("SSCAN")
 							: PFS_BYTES("ZSCAN");
-	size_t i, step = type == NATIVE_SET ? 1 : 2;
+	size_t i, step = type == NATIVE_SET ? 1 : 2, bytes = 0;
 	redisReply *r = NULL, *list;
+	char count[24];
 	int err;
 
+	snprintf(count, sizeof(count), "%zu", *at_once);
+
 	err = native_send(c, command, native_bytes(&s->key), pfs_bytes_str(cursor),
-			  PFS_BYTES("COUNT"), PFS_BYTES(SCAN_COUNT));
+			  PFS_BYTES("COUNT"), pfs_bytes_str(count));
 	if (!err)
 		err = native_reply(c, &r);
 	if (!err && (r->type != REDIS_REPLY_ARRAY || r->elements != 2 || r->element[0]->len > 31 ||
@@ -423,12 +442,14 @@ static int scan_once(redisContext *c, enum native_type type, struct native_names
 	for (i = 0; list && i < list->elements; i += step) {
 		uint32_t len = (uint32_t)list->element[i]->len;
 
+		bytes += list->element[i]->len + list->element[i + step - 1]->len;
 		pfs_buf_add(&s->bytes, &len, sizeof(len));
 		pfs_buf_add(&s->bytes, list->element[i]->str, len);
 		++*n;
 	}
 	if (list)
 		memcpy(cursor, r->element[0]->str, r->element[0]->len + 1);
+	*at_once = pace(*at_once, bytes);
 	freeReplyObject(r);
 	return err;
 }
@@ -438,7 +459,7 @@ static int names_gather(redisContext *c, enum native_type type, struct pfs_bytes
 {
 	struct native_names *s = calloc(1, sizeof(*s));
 	char cursor[32] = "0";
-	size_t n = 0;
+	size_t n = 0, at_once = PACE_FIRST;
 	int err = s ? 0 : -ENOMEM;
 
 	if (s) {
@@ -446,7 +467,7 @@ static int names_gather(redisContext *c, enum native_type type, struct pfs_bytes
 		pfs_buf_str(&s->key, "");
 	}
 	do
-		err = err ? err : scan_once(c, type, s, cursor, &n);
+		err = err ? err : scan_once(c, type, s, cursor, &n, &at_once);
 	while (!err && strcmp(cursor, "0") != 0);
 	if (!err)
 		err = names_sort(s, n);
@@ -577,10 +598,35 @@ static int tell_element(const struct element_page *p, struct pfs_bytes element, 
 	return err;
 }
 
+/* n of the names, from `first` on. *told: what the caller said. */
+static int tell_some(redisContext *c, const struct element_page *p, const struct native_names *s,
+		     size_t first, size_t n, size_t *bytes, int *told)
+{
+	size_t i;
+	int err = 0;
+
+	*bytes = 0;
+	for (i = 0; i < n && !err; i++)
+		err = native_element_send(c, p->found->type, p->found->key, name_at(s, first + i));
+	for (i = 0; i < n && !err; i++) {
+		redisReply *r = NULL;
+
+		err = native_element_reply(c, p->found->type, &r);
+		if (!err)
+			*bytes += r->len;
+		if (!err && !*told)
+			*told = tell_element(p, name_at(s, first + i), r);
+		else if (err == -ENOENT)
+			err = 0;
+		freeReplyObject(r);
+	}
+	return err;
+}
+
 static int list_names(struct native *v, redisContext *c, struct element_page *p)
 {
+	size_t first, i, n, k = PACE_FIRST, bytes = 0;
 	struct native_names *s;
-	size_t first, i, n;
 	int err, told = 0;
 
 	s = names_take(v, c, p, &err);
@@ -593,50 +639,58 @@ static int list_names(struct native *v, redisContext *c, struct element_page *p)
 		first = names_behind(s, p->after);
 	n = s->n - first < p->limit ? s->n - first : p->limit;
 	*p->end = first + n == s->n;
-	for (i = 0; i < n && !err; i++)
-		err = native_element_send(c, p->found->type, p->found->key, name_at(s, first + i));
-	for (i = 0; i < n && !err; i++) {
-		redisReply *r = NULL;
-
-		err = native_element_reply(c, p->found->type, &r);
-		if (!err && !told)
-			told = tell_element(p, name_at(s, first + i), r);
-		else if (err == -ENOENT)
-			err = 0;
-		freeReplyObject(r);
+	for (i = 0; i < n && !err && !told; i += k, k = pace(k, bytes)) {
+		k = k < n - i ? k : n - i;
+		err = tell_some(c, p, s, first + i, k, &bytes, &told);
 	}
 	names_leave(v, s);
 	return err ? err : told;
 }
 
-#define LIST_PIECE 1000
-
-static int list_list(redisContext *c, struct element_page *p)
+/* n elements from `first` on: *n becomes how many there were. */
+static int list_some(redisContext *c, const struct element_page *p, uint64_t first, size_t *n,
+		     size_t *bytes)
 {
-	uint64_t first = 0;
-	redisReply *r = NULL;
 	char from[24], to[24], name[24];
 	struct pfs_view_attr attr;
-	size_t i, n = p->limit < LIST_PIECE ? p->limit : LIST_PIECE;
+	redisReply *r = NULL;
+	size_t i;
 	int err;
 
-	if (p->after.p && native_list_index(p->after, &first))
-		first++;
 	snprintf(from, sizeof(from), "%llu", (unsigned long long)first);
-	snprintf(to, sizeof(to), "%llu", (unsigned long long)(first + n - 1));
+	snprintf(to, sizeof(to), "%llu", (unsigned long long)(first + *n - 1));
 	err = native_send(c, PFS_BYTES("LRANGE"), p->found->key, pfs_bytes_str(from),
 			  pfs_bytes_str(to));
 	if (!err)
 		err = native_reply(c, &r);
 	if (err)
 		return err;
-	*p->end = r->elements < n;
+	*n = r->elements;
+	*bytes = 0;
 	for (i = 0; i < r->elements && !err; i++) {
+		*bytes += r->element[i]->len;
 		snprintf(name, sizeof(name), "%08llu", (unsigned long long)first + i);
 		native_element_attr(NATIVE_LIST, r->element[i], &attr);
 		err = p->fn(p->arg, pfs_bytes_str(name), &attr);
 	}
 	freeReplyObject(r);
+	return err;
+}
+
+static int list_list(redisContext *c, struct element_page *p)
+{
+	size_t told, want = PACE_FIRST, got, bytes = 0;
+	uint64_t first = 0;
+	int err = 0;
+
+	if (p->after.p && native_list_index(p->after, &first))
+		first++;
+	*p->end = false;
+	for (told = 0; told < p->limit && !*p->end && !err; told += got, want = pace(want, bytes)) {
+		got = want = want < p->limit - told ? want : p->limit - told;
+		err = list_some(c, p, first + told, &got, &bytes);
+		*p->end = !err && got < want;
+	}
 	return err;
 }
 

@@ -149,4 +149,18 @@ eventually empty
 rsync -rX "$T/copy/" "$M/"
 redis_content >"$T/after"
 diff "$T/before" "$T/after"
+
+say "large elements are listed without having them all in memory"
+rcli CONFIG SET appendonly no >/dev/null
+rcli EVAL "local v = string.rep('x', 1048576)
+	for i = 1, 150 do redis.call('HSET', 'large', i, v) redis.call('RPUSH', 'row', v) end" 0 >/dev/null
+before=$(daemon_kb VmHWM)
+eventually test -d "$M/row"
+eq fields "$(ls "$M/large" | wc -l)" 150
+eq elements "$(ls -l "$M/row" | grep -c 1048576)" 150
+peak=$(($(daemon_kb VmHWM) - before))
+note "$peak kB for 150 elements of 1 MiB each"
+sanitized || [ "$peak" -lt 65536 ] || fail "over 64 MiB"
+rcli DEL large row >/dev/null
+rcli CONFIG SET appendonly yes >/dev/null
 stop
