@@ -18,6 +18,7 @@ struct pfs_rows_poll {
 	uint64_t version;
 	bool known, silent; /* silent: the engine says nothing; only own writes are told */
 	atomic_bool wrote; /* this view has, since it was last told */
+	atomic_uint_fast64_t changes;
 };
 
 int pfs_rows_poll_now(struct pfs_rows_poll *p)
@@ -36,10 +37,17 @@ int pfs_rows_poll_now(struct pfs_rows_poll *p)
 	}
 	if (!p->silent && pfs_backend_pushing(p->view->backend) != !err)
 		pfs_backend_set_pushing(p->view->backend, !err);
+	if (changed)
+		atomic_fetch_add(&p->changes, 1);
 	if (changed || wrote)
 		pfs_view_changed(p->view, NULL);
 	pthread_mutex_unlock(&p->lock);
 	return pfs_rows_told(err);
+}
+
+uint64_t pfs_rows_poll_changes(struct pfs_rows_poll *p)
+{
+	return p->silent ? 0 : 1 + atomic_load(&p->changes);
 }
 
 static void *run(void *arg)
@@ -92,6 +100,7 @@ void pfs_rows_poll_wrote(struct pfs_rows_poll *p)
 {
 	if (!p)
 		return;
+	atomic_fetch_add(&p->changes, 1);
 	atomic_store(&p->wrote, true);
 	pfs_wake_up(&p->wake);
 }

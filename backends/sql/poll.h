@@ -22,6 +22,8 @@ void pfs_rows_poll_stop(struct pfs_rows_poll *p); /* NULL: no-op */
  * do): tell of it at once. Does not wait.
  */
 void pfs_rows_poll_wrote(struct pfs_rows_poll *p);
+/* Moves with every change that was told, and with own writes; from 1. 0: the engine tells nothing. */
+uint64_t pfs_rows_poll_changes(struct pfs_rows_poll *p);
 /* What was committed before the call has been told. */
 int pfs_rows_poll_now(struct pfs_rows_poll *p);
 

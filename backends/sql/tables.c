@@ -629,8 +629,9 @@ static ssize_t give(struct pfs_bytes b, uint64_t off, void *buf, size_t len)
 	return (ssize_t)len;
 }
 
-static ssize_t read_cell(struct tables_session *s, struct tables_place *p, uint64_t off, void *buf,
-			 size_t len, uint64_t *version)
+/* `path` and `changes`: for who reads the next piece of a large one. */
+static ssize_t read_cell(struct tables_session *s, struct tables_place *p, struct pfs_bytes path,
+			 uint64_t changes, uint64_t off, void *buf, size_t len, uint64_t *version)
 {
 	struct pfs_view_attr attr;
 	struct pfs_rows *r = NULL;
@@ -648,12 +649,14 @@ static ssize_t read_cell(struct tables_session *s, struct tables_place *p, uint6
 	tables_cell_attr(p->table, &p->table->columns[p->column], &v, &attr);
 	*version = attr.version;
 	n = give(v.bytes, off, buf, len);
+	if (off + len < v.bytes.len && !p->table->numbered)
+		tables_large_keep(s->v, path, changes, v.bytes, *version);
 	s->v->db->ops->end(r);
 	return n;
 }
 
-static ssize_t read_place(struct tables_session *s, struct tables_place *p, uint64_t off, void *buf,
-			  size_t len, uint64_t *version)
+static ssize_t read_place(struct tables_session *s, struct tables_place *p, struct pfs_bytes path,
+			  uint64_t changes, uint64_t off, void *buf, size_t len, uint64_t *version)
 {
 	struct pfs_buf text = {0};
 	struct pfs_bytes all;
@@ -667,7 +670,7 @@ static ssize_t read_place(struct tables_session *s, struct tables_place *p, uint
 	case TABLES_ROW:
 		return -EISDIR;
 	case TABLES_CELL:
-		return read_cell(s, p, off, buf, len, version);
+		return read_cell(s, p, path, changes, off, buf, len, version);
 	case TABLES_EXPORT:
 	case TABLES_IMPORT:
 		return 0;
@@ -686,17 +689,22 @@ static ssize_t read_place(struct tables_session *s, struct tables_place *p, uint
 static ssize_t tb_read(struct pfs_view *view, struct pfs_bytes path, uint64_t off, void *buf,
 		       size_t len, uint64_t *version)
 {
+	struct tables *v = tables_of(view);
+	uint64_t changes = tables_large_changes(v);
 	struct tables_session s;
 	struct tables_place p;
 	ssize_t n;
 	int err;
 
-	err = tables_enter(tables_of(view), false, &s);
+	n = tables_large_read(v, path, off, buf, len, version);
+	if (n >= 0)
+		return n;
+	err = tables_enter(v, false, &s);
 	if (err)
 		return err;
 	n = tables_path(s.catalog, path, &p);
 	if (!n)
-		n = read_place(&s, &p, off, buf, len, version);
+		n = read_place(&s, &p, path, changes, off, buf, len, version);
 	if (n == -ENOENT && p.kind == TABLES_CELL && tables_pending_can(&p))
 		n = tables_pending_read(s.v, &p, off, buf, len, version);
 	tables_place_release(&p);
@@ -1249,6 +1257,7 @@ static void tb_free(struct pfs_view *view)
 	tables_catalog_free(v->catalog);
 	tables_pending_free(v);
 	tables_drawn_free(v);
+	tables_large_free(v);
 	v->db->ops->free(v->db);
 	pthread_mutex_destroy(&v->pending_lock);
 	pthread_mutex_destroy(&v->lock);

@@ -25,6 +25,7 @@
  *	tables_drawn.c	 listings in another order than that of keys
  *	tables_export.c	 selections as one file
  *	tables_import*.c files that become rows: tables_import.h
+ *	tables_large.c	 large values that are being read
  *	tables_write.c	 what is written
  *	tables_json.c	 one JSON object, read
  *	tables_pending.c rows that are not complete yet
@@ -300,6 +301,7 @@ void tables_format_row(enum tables_format f, const struct tables_place *p,
 
 struct tables_pending;
 struct tables_drawn;
+struct tables_large;
 
 struct tables {
 	struct pfs_view view;
@@ -313,6 +315,7 @@ struct tables {
 	pthread_mutex_t lock; /* of what follows; a leaf */
 	struct tables_catalog *catalog;
 	struct tables_drawn *drawn;
+	struct tables_large *large;
 
 	pthread_mutex_t pending_lock; /* of `pending`; held over the INSERT that ends it */
 	struct tables_pending *pending;
@@ -358,7 +361,21 @@ int tables_temp_file(int *fd);
 int tables_temp_drain(int fd, struct pfs_buf *b);
 /* The export at p, into a file without a name: see pfs_store_snapshot(). */
 int tables_export(struct tables_session *s, struct tables_place *p, int *fd);
+/* A file without a name that has this content. */
+int tables_file(int *fd, struct pfs_bytes content);
 void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,
 		      const struct pfs_value *v, struct pfs_view_attr *out);
+
+/* ---- tables_large.c ------------------------------------------------------------------------- */
+
+/* To be asked before a value is read that is to be kept; 0: none is. */
+uint64_t tables_large_changes(struct tables *v);
+/* Bytes of the value at `path`, if that is kept and is still so; -ENOENT. */
+ssize_t tables_large_read(struct tables *v, struct pfs_bytes path, uint64_t off, void *buf, size_t len,
+			  uint64_t *version);
+/* Keep it, if it is large; `changes` as was said before it was read. */
+void tables_large_keep(struct tables *v, struct pfs_bytes path, uint64_t changes,
+		       struct pfs_bytes value, uint64_t version);
+void tables_large_free(struct tables *v);
 
 #endif

@@ -48,6 +48,21 @@ int tables_temp_drain(int fd, struct pfs_buf *b)
 	return 0;
 }
 
+int tables_file(int *fd, struct pfs_bytes content)
+{
+	/* Only looked at. */
+	struct pfs_buf b = {.data = (char *)(uintptr_t)content.p, .len = content.len};
+	int err = make_file(fd);
+
+	if (!err)
+		err = drain(*fd, &b);
+	if (err && *fd >= 0) {
+		close(*fd);
+		*fd = -1;
+	}
+	return err;
+}
+
 static void select_rows(const struct tables_place *p, const size_t *columns, struct tables_sql *sql)
 {
 	tables_sql_select(sql, p, columns, tables_shown(p));

@@ -1067,6 +1067,65 @@ static void hostile_names_are_written(void **state)
 	assert_sql(t, "SELECT count(*) FROM users", "4");
 }
 
+/* Bytes that this process has asked the system for. */
+static unsigned long long bytes_read(void)
+{
+	unsigned long long n = 0;
+	FILE *f = fopen("/proc/self/io", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "rchar: %llu", &n), 1);
+	fclose(f);
+	return n;
+}
+
+static void expect_piece(struct tt *t, uint64_t id, uint64_t off, char want)
+{
+	static char piece[65536];
+	size_t i;
+
+	assert_int_equal(pfs_store_read(t->s, id, off, piece, sizeof(piece)), sizeof(piece));
+	for (i = 0; i < sizeof(piece); i++)
+		if (piece[i] != want)
+			fail_msg("%c at %zu", piece[i], i);
+}
+
+/* A piece costs a piece, and is of what the row holds when it is asked for. */
+static void a_large_value_is_read_in_pieces(void **state)
+{
+	const size_t size = 8 << 20;
+	struct tt *t = *state;
+	struct pfs_attr attr;
+	unsigned long long before;
+	uint64_t off, id;
+
+	sql(t, "CREATE TABLE large (id INTEGER PRIMARY KEY, v TEXT, w TEXT);"
+	       "INSERT INTO large VALUES (1, replace(hex(zeroblob(4194304)), '0', 'a'), 'w'),"
+	       " (2, replace(hex(zeroblob(4194304)), '0', 'z'), 'w')");
+	assert_int_equal(look(t, "large/1/v", &attr), 0);
+	assert_int_equal(attr.size, size);
+	id = attr.id;
+	before = bytes_read();
+	for (off = 0; off < size; off += 65536)
+		expect_piece(t, id, off, 'a');
+	assert_true(bytes_read() - before < 8 * size);
+	/* By another client; here; another row; and when it has gone. */
+	sql(t, "UPDATE large SET v = replace(v, 'a', 'b') WHERE id = 1");
+	expect_piece(t, id, 65536, 'b');
+	expect_piece(t, id, 131072, 'b');
+	assert_int_equal(put(t, "large/1/w", "x"), 0);
+	sql(t, "UPDATE large SET v = replace(v, 'b', 'c') WHERE id = 1");
+	expect_piece(t, id, 0, 'c');
+	assert_int_equal(look(t, "large/2/v", &attr), 0);
+	expect_piece(t, attr.id, 0, 'z');
+	expect_piece(t, id, 65536, 'c');
+	expect_piece(t, attr.id, 65536, 'z');
+	sql(t, "DELETE FROM large WHERE id = 2");
+	assert_int_equal(pfs_store_read(t->s, attr.id, 0, &attr, sizeof(attr)), -ENOENT);
+	assert_int_equal(put(t, "large/1/v", "short"), 0);
+	assert_get(t, "large/1/v", "short");
+}
+
 /* What looks like a number to C but not to the engine would be kept as text. */
 static void a_column_of_numbers_holds_numbers(void **state)
 {
@@ -1140,6 +1199,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define CASE_OF(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 		CASE_OF(a_change_takes_one_row),
+		CASE_OF(a_large_value_is_read_in_pieces),
 		CASE_OF(a_column_of_numbers_holds_numbers),
 		CASE_OF(a_real_is_shown_with_all_its_digits),
 		CASE_OF(values_of_a_column_are_names),
