@@ -116,6 +116,7 @@ static void native_free(struct pfs_view *view)
 	native_watch_stop(v);
 	native_tree_release(&v->tree);
 	native_names_release(v);
+	native_texts_release(v);
 	pfs_buf_release(&v->look);
 	if (v->wake_fd >= 0)
 		close(v->wake_fd);
@@ -191,6 +192,7 @@ static void init_locks(struct native *v)
 {
 	pthread_condattr_t attr;
 
+	native_texts_init(v);
 	pthread_mutex_init(&v->names_lock, NULL);
 	pthread_mutex_init(&v->watch_lock, NULL);
 	pthread_condattr_init(&attr);

@@ -398,17 +398,10 @@ static int read_string(struct native *v, redisContext *c, struct question *q)
 	return 0;
 }
 
-static int read_stream(redisContext *c, struct question *q)
+static int read_stream(struct native *v, redisContext *c, struct question *q)
 {
-	struct pfs_buf text = {0};
-	int err = native_stream_text(c, q->found.key, &text);
-
-	if (!err) {
-		cut_out(q, text.data, text.len);
-		q->attr.version = redis_hash(text.data ? text.data : "", text.len);
-	}
-	pfs_buf_release(&text);
-	return err;
+	q->n = native_text_read(v, c, q->found.key, q->off, q->buf, q->len, &q->attr.version);
+	return q->n < 0 ? (int)q->n : 0;
 }
 
 static int read_element(redisContext *c, struct question *q)
@@ -443,7 +436,7 @@ static int read_once(struct native *v, redisContext *c, struct question *q)
 	if (q->found.kind != NATIVE_IS_KEY || native_has_elements(q->found.type))
 		return -EISDIR;
 	if (q->found.type == NATIVE_STREAM)
-		return read_stream(c, q);
+		return read_stream(v, c, q);
 	if (q->found.type == NATIVE_STRING)
 		return read_string(v, c, q);
 	pfs_error_text_set("keys of a module's type cannot be read as files");

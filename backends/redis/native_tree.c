@@ -195,6 +195,7 @@ void native_tree_wrote(struct native *v, struct pfs_bytes key, enum native_type 
 	unsigned char old;
 	int err;
 
+	native_text_changed(v, key);
 	err = native_sort_form(
 		&v->enc, (struct pfs_bytes){key.p + v->prefix.len, key.len - v->prefix.len}, &sort);
 	pthread_mutex_lock(&v->tree.lock);

@@ -208,6 +208,7 @@ static int apply(struct hearing *h, const struct look *l)
 
 	if (!l->shown)
 		return 0;
+	native_text_changed(v, l->key);
 	err = native_sort_form(&v->enc, key, &sort);
 	pthread_mutex_lock(&v->tree.lock);
 	moved = *native_tree_mark(&v->tree, l->key) != l->mark; /* it is looked at again */
@@ -391,6 +392,7 @@ static bool hidden_changed(struct hearing *h, int *err)
 
 static void set_complete(struct native *v, bool complete)
 {
+	native_text_all_changed(v);
 	pthread_mutex_lock(&v->tree.lock);
 	v->tree.complete = complete;
 	if (!complete) {

@@ -1140,6 +1140,70 @@ static void a_backup_goes_with_the_key_it_was(void **state)
 	}
 }
 
+/* Bytes that this process has asked the system for. */
+static unsigned long long bytes_read(void)
+{
+	unsigned long long n = 0;
+	FILE *f = fopen("/proc/self/io", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "rchar: %llu", &n), 1);
+	fclose(f);
+	return n;
+}
+
+static size_t read_pieces(struct nv *t, uint64_t id, size_t size, char *text)
+{
+	ssize_t n = 1;
+	size_t at = 0;
+
+	while (n > 0) {
+		n = pfs_store_read(t->s, id, at, text + at, size - at < 16384 ? size - at : 16384);
+		assert_true(n >= 0);
+		at += (size_t)n;
+	}
+	return at;
+}
+
+/* A piece costs a piece, and is of what the stream holds. */
+static void a_large_stream_is_read_in_pieces(void **state)
+{
+	const size_t size = 4 << 20;
+	struct nv *t = *state;
+	char *text = calloc(1, size), large[2000];
+	struct pfs_attr attr;
+	unsigned long long before;
+	size_t n, i;
+
+	assert_non_null(text);
+	memset(large, 'x', sizeof(large));
+	rd_do(t->r->cli, "CONFIG SET appendonly no");
+	for (i = 0; i < 1500; i++)
+		rd_do(t->r->cli, "XADD s * f %b", large, sizeof(large));
+	start(t);
+	assert_int_equal(walk(t, "s.jsonl", &attr), 0);
+	before = bytes_read();
+	assert_int_equal(read_pieces(t, attr.id, size, text), attr.size);
+	assert_true(bytes_read() - before < 8 * size);
+	/* In the middle of it somebody adds to it, then another makes it anew. */
+	assert_int_equal(pfs_store_read(t->s, attr.id, 0, text, 16384), 16384);
+	rd_do(t->r->cli, "XADD s * last one");
+	catch_up(t);
+	n = read_pieces(t, attr.id, size, text);
+	assert_true(n > attr.size);
+	assert_memory_equal(text + n - 25, "\"fields\":{\"last\":\"one\"}}\n", 25);
+	assert_int_equal(pfs_store_read(t->s, attr.id, 0, text, 16384), 16384);
+	assert_int_equal(append(t, "s.jsonl", "{\"own\":\"one\"}\n"), 0);
+	n = read_pieces(t, attr.id, size, text);
+	assert_memory_equal(text + n - 24, "\"fields\":{\"own\":\"one\"}}\n", 24);
+	assert_int_equal(pfs_store_read(t->s, attr.id, 0, text, 16384), 16384);
+	rd_do(t->r->cli, "DEL s");
+	rd_do(t->r->cli, "XADD s 1-1 k v");
+	catch_up(t);
+	assert_text(t, "s.jsonl", "{\"id\":\"1-1\",\"fields\":{\"k\":\"v\"}}\n");
+	free(text);
+}
+
 /* The key of x.jsonl is x, which may be something else, that is not seen under that name. */
 static void a_stream_takes_no_others_place(void **state)
 {
@@ -1412,6 +1476,7 @@ int main(void)
 		NV(a_backup_goes_with_the_key_it_was),
 		NV(a_stream_takes_no_others_place),
 		NV(what_was_added_to_a_stream_is_added),
+		NV(a_large_stream_is_read_in_pieces),
 		NV(of_several_lines_all_or_none_are_added),
 		NV(a_key_of_another_type_is_refused_and_left_alone),
 		NV(what_the_server_refuses_has_its_errno_and_text),
