@@ -13,7 +13,7 @@
  *	native_move.c		renaming directories of keys
  *	native_attr.c		changes by attributes
  *	native_stream.c		streams as lines of JSON
- *	native_text.c		the text of a stream that is being read
+ *	native_text.c		streams and elements that are being read in pieces
  *	native_watch.c		the view's thread: the keys that there are, what others change
  *
  * A string is a file; a hash, list, set or sorted set is a directory of its elements. What is written
@@ -282,15 +282,16 @@ int native_stream_add(redisContext *c, struct pfs_bytes key, struct pfs_bytes te
 
 struct native_texts {
 	pthread_mutex_t lock; /* guards the rest; a leaf */
-	struct pfs_buf key, text; /* text.data NULL: none is kept */
+	struct pfs_buf key, element, text; /* text.data NULL: none is kept */
+	bool is_element;
 	uint64_t version;
 	uint32_t changes[NATIVE_TEXTS]; /* by hash of the key: how often it was written */
 };
 
 void native_texts_init(struct native *v);
 void native_texts_release(struct native *v);
-/* A piece of a stream's text: bytes, REDIS_LOST or -errno as native_stream_text(). */
-ssize_t native_text_read(struct native *v, redisContext *c, struct pfs_bytes key, uint64_t off,
+/* A piece of a stream's text, or of an element: bytes, REDIS_LOST or -errno as native_stream_text(). */
+ssize_t native_text_read(struct native *v, redisContext *c, const struct native_found *f, uint64_t off,
 			 void *buf, size_t len, uint64_t *version);
 /* The key was written; any may have been. */
 void native_text_changed(struct native *v, struct pfs_bytes key);

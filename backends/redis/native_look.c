@@ -360,16 +360,6 @@ int native_stat(struct pfs_view *view, struct pfs_bytes path, struct pfs_view_at
 
 /* ---- read ----------------------------------------------------------------------------------- */
 
-static void cut_out(struct question *q, const char *p, size_t len)
-{
-	size_t n = q->off < len ? len - (size_t)q->off : 0;
-
-	n = n < q->len ? n : q->len;
-	if (n)
-		memcpy(q->buf, p + q->off, n);
-	q->n = (ssize_t)n;
-}
-
 static int read_string(struct native *v, redisContext *c, struct question *q)
 {
 	struct pfs_bytes value = {NULL, 0};
@@ -398,27 +388,12 @@ static int read_string(struct native *v, redisContext *c, struct question *q)
 	return 0;
 }
 
-static int read_stream(struct native *v, redisContext *c, struct question *q)
+static int read_text(struct native *v, redisContext *c, struct question *q)
 {
-	q->n = native_text_read(v, c, q->found.key, q->off, q->buf, q->len, &q->attr.version);
-	return q->n < 0 ? (int)q->n : 0;
-}
-
-static int read_element(redisContext *c, struct question *q)
-{
-	redisReply *r = NULL;
-	int err;
-
 	if (is_growing(&q->found))
 		return 0;
-	err = get_element(c, &q->found, &r);
-	if (err)
-		return err;
-	native_element_attr(q->found.type, r, &q->attr);
-	if (q->found.type != NATIVE_SET)
-		cut_out(q, r->str, r->len);
-	freeReplyObject(r);
-	return 0;
+	q->n = native_text_read(v, c, &q->found, q->off, q->buf, q->len, &q->attr.version);
+	return q->n < 0 ? (int)q->n : 0;
 }
 
 static int read_once(struct native *v, redisContext *c, struct question *q)
@@ -432,11 +407,11 @@ static int read_once(struct native *v, redisContext *c, struct question *q)
 	if (q->found.kind == NATIVE_IS_NOTHING)
 		return -ENOENT;
 	if (q->found.kind == NATIVE_IS_ELEMENT)
-		return read_element(c, q);
+		return read_text(v, c, q);
 	if (q->found.kind != NATIVE_IS_KEY || native_has_elements(q->found.type))
 		return -EISDIR;
 	if (q->found.type == NATIVE_STREAM)
-		return read_stream(v, c, q);
+		return read_text(v, c, q);
 	if (q->found.type == NATIVE_STRING)
 		return read_string(v, c, q);
 	pfs_error_text_set("keys of a module's type cannot be read as files");

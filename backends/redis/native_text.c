@@ -1,10 +1,10 @@
 /*
- * The text of a stream that is being read: it is made as a whole, for nothing tells where in it a line begins,
- * and kept for the next piece, until the end has been read or the server has told that the key was written.
+ * What the server tells as a whole only, and is read in pieces: the text of a stream, an element. It is kept
+ * for the next piece, until the end has been read or the server has told that the key was written.
  */
 #include "backends/redis/native.h"
 
-/* Below this it may be made again. */
+/* Below this it may be asked for again. */
 #define LARGE (256u << 10)
 
 static uint32_t *changes_of(struct native_texts *t, struct pfs_bytes key)
@@ -15,12 +15,19 @@ static uint32_t *changes_of(struct native_texts *t, struct pfs_bytes key)
 static void drop(struct native_texts *t)
 {
 	pfs_buf_release(&t->key);
+	pfs_buf_release(&t->element);
 	pfs_buf_release(&t->text);
 }
 
-static bool has(const struct native_texts *t, struct pfs_bytes key)
+static bool has_key(const struct native_texts *t, struct pfs_bytes key)
 {
 	return t->text.data && pfs_bytes_eq(native_bytes(&t->key), key);
+}
+
+static bool has(const struct native_texts *t, const struct native_found *f)
+{
+	return has_key(t, f->key) && t->is_element == (f->kind == NATIVE_IS_ELEMENT) &&
+	       (!t->is_element || pfs_bytes_eq(native_bytes(&t->element), f->element));
 }
 
 void native_text_changed(struct native *v, struct pfs_bytes key)
@@ -29,7 +36,7 @@ void native_text_changed(struct native *v, struct pfs_bytes key)
 
 	pthread_mutex_lock(&t->lock);
 	++*changes_of(t, key);
-	if (has(t, key))
+	if (has_key(t, key))
 		drop(t);
 	pthread_mutex_unlock(&t->lock);
 }
@@ -58,14 +65,14 @@ static size_t cut(const struct pfs_buf *text, uint64_t off, void *buf, size_t le
 	return len;
 }
 
-static bool read_kept(struct native *v, struct pfs_bytes key, uint64_t off, void *buf, size_t *len,
-		      uint64_t *version)
+static bool read_kept(struct native *v, const struct native_found *f, uint64_t off, void *buf,
+		      size_t *len, uint64_t *version)
 {
 	struct native_texts *t = &v->texts;
 	bool found, end;
 
 	pthread_mutex_lock(&t->lock);
-	found = has(t, key) && pfs_backend_pushing(v->view.backend);
+	found = has(t, f) && pfs_backend_pushing(v->view.backend);
 	if (found) {
 		*len = cut(&t->text, off, buf, *len, &end);
 		*version = t->version;
@@ -76,7 +83,42 @@ static bool read_kept(struct native *v, struct pfs_bytes key, uint64_t off, void
 	return found;
 }
 
-ssize_t native_text_read(struct native *v, redisContext *c, struct pfs_bytes key, uint64_t off,
+/* All of it, from the server. */
+static int ask(redisContext *c, const struct native_found *f, struct pfs_buf *out)
+{
+	redisReply *r = NULL;
+	int err;
+
+	if (f->kind != NATIVE_IS_ELEMENT)
+		return native_stream_text(c, f->key, out);
+	err = f->missing ? -ENOENT : native_element_send(c, f->type, f->key, f->element);
+	if (!err)
+		err = native_element_reply(c, f->type, &r);
+	if (!err && f->type != NATIVE_SET)
+		pfs_buf_add(out, r->str, r->len);
+	pfs_buf_str(out, "");
+	freeReplyObject(r);
+	return err ? err : out->failed ? -ENOMEM : 0;
+}
+
+/* `text` is consumed. The lock is held. */
+static void keep(struct native_texts *t, const struct native_found *f, struct pfs_buf *text,
+		 uint64_t version)
+{
+	drop(t);
+	pfs_buf_add(&t->key, f->key.p, f->key.len);
+	pfs_buf_str(&t->key, "");
+	pfs_buf_add(&t->element, f->element.p, f->element.len);
+	pfs_buf_str(&t->element, "");
+	t->is_element = f->kind == NATIVE_IS_ELEMENT;
+	t->version = version;
+	t->text = *text;
+	*text = (struct pfs_buf){0};
+	if (t->key.failed || t->element.failed)
+		drop(t);
+}
+
+ssize_t native_text_read(struct native *v, redisContext *c, const struct native_found *f, uint64_t off,
 			 void *buf, size_t len, uint64_t *version)
 {
 	struct native_texts *t = &v->texts;
@@ -85,30 +127,22 @@ ssize_t native_text_read(struct native *v, redisContext *c, struct pfs_bytes key
 	bool end;
 	int err;
 
-	if (read_kept(v, key, off, buf, &len, version))
+	if (read_kept(v, f, off, buf, &len, version))
 		return (ssize_t)len;
 	pthread_mutex_lock(&t->lock);
-	changes = *changes_of(t, key);
+	changes = *changes_of(t, f->key);
 	pthread_mutex_unlock(&t->lock);
-	err = native_stream_text(c, key, &text);
+	err = ask(c, f, &text);
 	if (err) {
 		pfs_buf_release(&text);
 		return err;
 	}
-	*version = redis_hash(text.data, text.len);
+	*version = f->type == NATIVE_SET ? 1 : redis_hash(text.data, text.len);
 	len = cut(&text, off, buf, len, &end);
 	pthread_mutex_lock(&t->lock);
-	if (!end && text.len >= LARGE && changes == *changes_of(t, key) &&
-	    pfs_backend_pushing(v->view.backend)) {
-		drop(t);
-		pfs_buf_add(&t->key, key.p, key.len);
-		pfs_buf_str(&t->key, "");
-		t->version = *version;
-		t->text = text;
-		text = (struct pfs_buf){0};
-		if (t->key.failed)
-			drop(t);
-	}
+	if (!end && text.len >= LARGE && changes == *changes_of(t, f->key) &&
+	    pfs_backend_pushing(v->view.backend))
+		keep(t, f, &text, *version);
 	pthread_mutex_unlock(&t->lock);
 	pfs_buf_release(&text);
 	return (ssize_t)len;

@@ -1166,12 +1166,12 @@ static size_t read_pieces(struct nv *t, uint64_t id, size_t size, char *text)
 }
 
 /* A piece costs a piece, and is of what the stream holds. */
-static void a_large_stream_is_read_in_pieces(void **state)
+static void what_is_large_is_read_in_pieces(void **state)
 {
 	const size_t size = 4 << 20;
 	struct nv *t = *state;
 	char *text = calloc(1, size), large[2000];
-	struct pfs_attr attr;
+	struct pfs_attr attr, field;
 	unsigned long long before;
 	size_t n, i;
 
@@ -1185,6 +1185,17 @@ static void a_large_stream_is_read_in_pieces(void **state)
 	before = bytes_read();
 	assert_int_equal(read_pieces(t, attr.id, size, text), attr.size);
 	assert_true(bytes_read() - before < 8 * size);
+	rd_do(t->r->cli, "HSET h f %b g v", text, (size_t)3 << 20);
+	catch_up(t);
+	assert_int_equal(walk(t, "h/f", &field), 0);
+	before = bytes_read();
+	assert_int_equal(read_pieces(t, field.id, size, text), field.size);
+	assert_true(bytes_read() - before < 8 * size);
+	assert_int_equal(pfs_store_read(t->s, field.id, 0, text, 16384), 16384);
+	assert_text(t, "h/g", "v");
+	rd_do(t->r->cli, "HSET h f other");
+	catch_up(t);
+	assert_text(t, "h/f", "other");
 	/* In the middle of it somebody adds to it, then another makes it anew. */
 	assert_int_equal(pfs_store_read(t->s, attr.id, 0, text, 16384), 16384);
 	rd_do(t->r->cli, "XADD s * last one");
@@ -1476,7 +1487,7 @@ int main(void)
 		NV(a_backup_goes_with_the_key_it_was),
 		NV(a_stream_takes_no_others_place),
 		NV(what_was_added_to_a_stream_is_added),
-		NV(a_large_stream_is_read_in_pieces),
+		NV(what_is_large_is_read_in_pieces),
 		NV(of_several_lines_all_or_none_are_added),
 		NV(a_key_of_another_type_is_refused_and_left_alone),
 		NV(what_the_server_refuses_has_its_errno_and_text),
