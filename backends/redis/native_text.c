@@ -118,8 +118,8 @@ static void keep(struct native_texts *t, const struct native_found *f, struct pf
 		drop(t);
 }
 
-ssize_t native_text_read(struct native *v, redisContext *c, const struct native_found *f, uint64_t off,
-			 void *buf, size_t len, uint64_t *version)
+ssize_t native_text_read(struct native *v, redisContext *c, const struct native_found *f,
+			 uint64_t off, void *buf, size_t len, uint64_t *version)
 {
 	struct native_texts *t = &v->texts;
 	struct pfs_buf text = {0};

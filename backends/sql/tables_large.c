@@ -69,8 +69,8 @@ uint64_t tables_large_changes(struct tables *v)
 	return v->poll && pfs_backend_pushing(v->view.backend) ? pfs_rows_poll_changes(v->poll) : 0;
 }
 
-ssize_t tables_large_read(struct tables *v, struct pfs_bytes path, uint64_t off, void *buf, size_t len,
-			  uint64_t *version)
+ssize_t tables_large_read(struct tables *v, struct pfs_bytes path, uint64_t off, void *buf,
+			  size_t len, uint64_t *version)
 {
 	struct tables_large l;
 	ssize_t n = -ENOENT;
@@ -98,8 +98,11 @@ void tables_large_keep(struct tables *v, struct pfs_bytes path, uint64_t changes
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return;
-	*l = (struct tables_large){.path = strndup(path.p, path.len), .changes = changes,
-				   .size = value.len, .version = version, .fd = -1};
+	*l = (struct tables_large){.path = strndup(path.p, path.len),
+				   .changes = changes,
+				   .size = value.len,
+				   .version = version,
+				   .fd = -1};
 	if (l->path && !tables_file(&l->fd, value))
 		replace(v, l);
 	else
