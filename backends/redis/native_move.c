@@ -4,6 +4,7 @@
  */
 #include "backends/redis/native.h"
 
+/* The tree's lock is held. */
 static int add(struct native *v, struct native_moves *m, struct pfs_bytes from, struct pfs_bytes to,
 	       struct pfs_bytes rest, enum native_type type, bool pending)
 {
@@ -33,7 +34,13 @@ static int add(struct native *v, struct native_moves *m, struct pfs_bytes from, 
 	if (it->from.failed || it->to.failed)
 		return -ENOMEM;
 	err = native_key_of_sort(v, native_bytes(&it->from), &it->from_key);
-	return err ? err : native_key_of_sort(v, native_bytes(&it->to), &it->to_key);
+	if (!err)
+		err = native_key_of_sort(v, native_bytes(&it->to), &it->to_key);
+	if (!err && !native_shown(v, native_bytes(&it->to_key))) {
+		pfs_error_text_set("keys of this name are persistfs's own");
+		err = -EPERM;
+	}
+	return err;
 }
 
 /* What is in the index at or below `from`. The lock is held. */

@@ -524,8 +524,11 @@ static void keys_of_persistfs_are_hidden(void **state)
 	rs_start(r);
 	rs_file(r, r->root, "mine", "x");
 	rd_do(r->cli, "SET theirs y");
+	rd_do(r->cli, "SET dir:a z");
 	start(t);
-	assert_names(t, "", " theirs");
+	assert_names(t, "", " dir theirs");
+	assert_int_equal(move(t, "dir", "test", 0), -EPERM);
+	assert_key(t, "z", "GET dir:a");
 	assert_int_equal(put(t, "test/new", "x"), -ENOENT);
 	assert_int_equal(make_dir(t, "test"), 0);
 	assert_int_equal(put(t, "test", "x"), -EISDIR);
