@@ -77,7 +77,8 @@ static const char columns_sql[] =
 	" pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE')::int,"
 	" pg_catalog.has_any_column_privilege(c.oid, 'INSERT')::int,"
 	" pg_catalog.has_table_privilege(c.oid, 'DELETE')::int,"
-	" pg_catalog.pg_relation_is_updatable(c.oid, true)"
+	" pg_catalog.pg_relation_is_updatable(c.oid, true),"
+	" (c.relkind = 'r' AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))::int"
 	COLUMNS
 	" LEFT JOIN bases b ON b.view = c.oid"
 	" LEFT JOIN origins o ON o.view = c.oid AND o.attnum = a.attnum AND o.base = b.base"
@@ -97,7 +98,7 @@ static const char columns_sql[] =
 enum {
 	COL_SCHEMA, COL_RELATION, COL_KIND, COL_NAME, COL_TYPE, COL_NOT_NULL, COL_DEFAULT,
 	COL_COMPUTED, COL_KEY, COL_INDEXED, COL_NKEYS, COL_VIEW, COL_OID, COL_BINARY, COL_SELECT,
-	COL_UPDATE, COL_INSERT, COL_DELETE, COL_CAN,
+	COL_UPDATE, COL_INSERT, COL_DELETE, COL_CAN, COL_ALL,
 };
 
 static struct pfs_value value_at(struct pfs_rows_db *db, struct pfs_rows *r, int i)
@@ -159,6 +160,8 @@ static int begin_table(struct pfs_rows_db *db, struct pfs_rows *r, struct tables
 	t->no_insert = !value_at(db, r, COL_INSERT).num || !(can & CAN_INSERT);
 	t->no_delete = !value_at(db, r, COL_DELETE).num || !(can & CAN_DELETE);
 	t->no_update = true; /* as far as is known */
+	/* Who may read some columns may not read those of the system. */
+	t->stamped = value_at(db, r, COL_ALL).num != 0;
 	view = value_at(db, r, COL_VIEW);
 	if (view.type != PFS_VALUE_NULL)
 		t->schema = strndup(view.bytes.p, view.bytes.len);
@@ -308,6 +311,7 @@ static const struct tables_engine pg_engine = {
 	.load = pgt_load,
 	.version_age = VERSION_AGE,
 	.as_text = "::text",
+	.row_stamp = "t.tableoid || ' ' || t.ctid::text || ' ' || t.xmin::text",
 	.size = {"octet_length(", "::text)"},
 	.position = "strpos",
 	.insert = "INSERT INTO ",

@@ -629,9 +629,10 @@ static ssize_t give(struct pfs_bytes b, uint64_t off, void *buf, size_t len)
 	return (ssize_t)len;
 }
 
-/* `path` and `changes`: for who reads the next piece of a large one. */
+/* Of `path`, with the stamp that was told before; "": none was. */
 static ssize_t read_cell(struct tables_session *s, struct tables_place *p, struct pfs_bytes path,
-			 uint64_t changes, uint64_t off, void *buf, size_t len, uint64_t *version)
+			 char stamp[TABLES_STAMP], uint64_t off, void *buf, size_t len,
+			 uint64_t *version)
 {
 	struct pfs_view_attr attr;
 	struct pfs_rows *r = NULL;
@@ -639,6 +640,15 @@ static ssize_t read_cell(struct tables_session *s, struct tables_place *p, struc
 	ssize_t n;
 
 	n = check_table(p->table);
+	/* The first piece is often the only one. */
+	if (!n && !stamp[0] && off) {
+		n = tables_large_row_stamp(s, p, stamp);
+		if (!n)
+			n = tables_large_read(s->v, path, stamp, off, buf, len, version);
+		if (n >= 0)
+			return n;
+		n = n == -ENOENT ? 0 : n;
+	}
 	if (!n)
 		n = may_read(&p->table->columns[p->column]);
 	if (!n)
@@ -650,13 +660,14 @@ static ssize_t read_cell(struct tables_session *s, struct tables_place *p, struc
 	*version = attr.version;
 	n = give(v.bytes, off, buf, len);
 	if (off + len < v.bytes.len && !p->table->numbered)
-		tables_large_keep(s->v, path, changes, v.bytes, *version);
+		tables_large_keep(s->v, path, stamp, v.bytes, *version);
 	s->v->db->ops->end(r);
 	return n;
 }
 
 static ssize_t read_place(struct tables_session *s, struct tables_place *p, struct pfs_bytes path,
-			  uint64_t changes, uint64_t off, void *buf, size_t len, uint64_t *version)
+			  char stamp[TABLES_STAMP], uint64_t off, void *buf, size_t len,
+			  uint64_t *version)
 {
 	struct pfs_buf text = {0};
 	struct pfs_bytes all;
@@ -670,7 +681,7 @@ static ssize_t read_place(struct tables_session *s, struct tables_place *p, stru
 	case TABLES_ROW:
 		return -EISDIR;
 	case TABLES_CELL:
-		return read_cell(s, p, path, changes, off, buf, len, version);
+		return read_cell(s, p, path, stamp, off, buf, len, version);
 	case TABLES_EXPORT:
 	case TABLES_IMPORT:
 		return 0;
@@ -690,13 +701,14 @@ static ssize_t tb_read(struct pfs_view *view, struct pfs_bytes path, uint64_t of
 		       size_t len, uint64_t *version)
 {
 	struct tables *v = tables_of(view);
-	uint64_t changes = tables_large_changes(v);
+	char stamp[TABLES_STAMP];
 	struct tables_session s;
 	struct tables_place p;
 	ssize_t n;
 	int err;
 
-	n = tables_large_read(v, path, off, buf, len, version);
+	tables_large_stamp(v, path, stamp);
+	n = tables_large_read(v, path, stamp, off, buf, len, version);
 	if (n >= 0)
 		return n;
 	err = tables_enter(v, false, &s);
@@ -704,7 +716,7 @@ static ssize_t tb_read(struct pfs_view *view, struct pfs_bytes path, uint64_t of
 		return err;
 	n = tables_path(s.catalog, path, &p);
 	if (!n)
-		n = read_place(&s, &p, path, changes, off, buf, len, version);
+		n = read_place(&s, &p, path, stamp, off, buf, len, version);
 	if (n == -ENOENT && p.kind == TABLES_CELL && tables_pending_can(&p))
 		n = tables_pending_read(s.v, &p, off, buf, len, version);
 	tables_place_release(&p);

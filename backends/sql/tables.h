@@ -66,6 +66,7 @@ struct tables_table {
 	char *schema; /* what made it, for .schema */
 	char *fault;  /* NULL, or: why it cannot be shown */
 	const char *read_only; /* NULL, or: why it cannot be written; static */
+	bool stamped; /* engine->row_stamp can be asked for */
 	bool numbered; /* rows have no key: they are called by their number in the engine's order */
 	/* Privileges that the user has not; no_update: of no column. */
 	bool no_insert, no_update, no_delete;
@@ -106,6 +107,7 @@ struct tables_engine {
 	 */
 	const char *unique_keys, *collateral;
 	const char *defer; /* foreign keys, where they can be, are looked at when the transaction ends */
+	const char *row_stamp; /* an expression that is another for another state of a row; NULL: none */
 	const char *size[2];  /* around a column: how many bytes its text has */
 	const char *position; /* the function that says where in a text another begins, from 1 */
 	bool typed;	      /* parameters take the type that stands beside them */
@@ -368,13 +370,18 @@ void tables_cell_attr(const struct tables_table *t, const struct tables_column *
 
 /* ---- tables_large.c ------------------------------------------------------------------------- */
 
-/* To be asked before a value is read that is to be kept; 0: none is. */
-uint64_t tables_large_changes(struct tables *v);
-/* Bytes of the value at `path`, if that is kept and is still so; -ENOENT. */
-ssize_t tables_large_read(struct tables *v, struct pfs_bytes path, uint64_t off, void *buf, size_t len,
-			  uint64_t *version);
-/* Keep it, if it is large; `changes` as was said before it was read. */
-void tables_large_keep(struct tables *v, struct pfs_bytes path, uint64_t changes,
+#define TABLES_STAMP 96
+
+/* What stands for the state of all rows, asked before one is read; "": the engine does not tell. */
+void tables_large_stamp(struct tables *v, struct pfs_bytes path, char stamp[TABLES_STAMP]);
+/* The same for that of the row of p->key, where the engine has such a thing. 0, -ENOENT... */
+int tables_large_row_stamp(struct tables_session *s, const struct tables_place *p,
+			   char stamp[TABLES_STAMP]);
+/* Bytes of the value at `path`, if that is kept and of this stamp; -ENOENT. */
+ssize_t tables_large_read(struct tables *v, struct pfs_bytes path, const char *stamp, uint64_t off,
+			  void *buf, size_t len, uint64_t *version);
+/* Keep it, if it is large. */
+void tables_large_keep(struct tables *v, struct pfs_bytes path, const char *stamp,
 		       struct pfs_bytes value, uint64_t version);
 void tables_large_free(struct tables *v);
 

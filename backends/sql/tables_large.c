@@ -1,10 +1,12 @@
 /*
  * A large value that is being read. Engines tell a value as a whole, however little of it is asked for; so it
- * is kept, as a file without a name, for the reads that follow: until anything is known to have changed, or
- * another one is read. Only where the engine says when others change something.
+ * is kept, as a file without a name, for the reads that follow, with a stamp that would be another if the value
+ * were. Where the engine says when others change something that is how often it did; else the engine has one
+ * of the row.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,8 +18,7 @@
 #define LARGE (1u << 20)
 
 struct tables_large {
-	char *path;
-	uint64_t changes; /* when it was read */
+	char *path, *stamp;
 	uint64_t size, version;
 	int fd;
 };
@@ -29,6 +30,7 @@ static void large_free(struct tables_large *l)
 	if (l->fd >= 0)
 		close(l->fd);
 	free(l->path);
+	free(l->stamp);
 	free(l);
 }
 
@@ -49,61 +51,94 @@ void tables_large_free(struct tables *v)
 	replace(v, NULL);
 }
 
-/* The value that is kept, if it is that of `path`; its descriptor is the caller's. */
-static bool find(struct tables *v, struct pfs_bytes path, struct tables_large *out)
+/* Is it that of `path`, and of the stamp (NULL: of any)? Then *out is as it, with a descriptor of the caller's. */
+static bool find(struct tables *v, struct pfs_bytes path, const char *stamp,
+		 struct tables_large *out)
 {
 	bool found;
 
 	pthread_mutex_lock(&v->lock);
-	found = v->large && pfs_bytes_eq(pfs_bytes_str(v->large->path), path);
-	if (found) {
+	found = v->large && pfs_bytes_eq(pfs_bytes_str(v->large->path), path) &&
+		(!stamp || !strcmp(v->large->stamp, stamp));
+	if (found && out) {
 		*out = *v->large;
 		out->fd = fcntl(v->large->fd, F_DUPFD_CLOEXEC, 0);
+		found = out->fd >= 0;
 	}
 	pthread_mutex_unlock(&v->lock);
-	return found && out->fd >= 0;
+	return found;
 }
 
-uint64_t tables_large_changes(struct tables *v)
+void tables_large_stamp(struct tables *v, struct pfs_bytes path, char stamp[TABLES_STAMP])
 {
-	return v->poll && pfs_backend_pushing(v->view.backend) ? pfs_rows_poll_changes(v->poll) : 0;
+	unsigned long long n = 0;
+
+	stamp[0] = '\0';
+	if (!v->poll || !pfs_backend_pushing(v->view.backend))
+		return;
+	if (find(v, path, NULL, NULL) && pfs_rows_poll_now(v->poll))
+		return;
+	n = pfs_rows_poll_changes(v->poll);
+	if (n)
+		snprintf(stamp, TABLES_STAMP, "%llu", n);
 }
 
-ssize_t tables_large_read(struct tables *v, struct pfs_bytes path, uint64_t off, void *buf,
-			  size_t len, uint64_t *version)
+int tables_large_row_stamp(struct tables_session *s, const struct tables_place *p,
+			   char stamp[TABLES_STAMP])
+{
+	struct tables_sql sql = {0};
+	struct pfs_rows *r = NULL;
+	struct pfs_value value;
+	int err;
+
+	if (!p->table->stamped || p->table->numbered || p->key.lookup)
+		return 0;
+	tables_sql_str(&sql, "SELECT ");
+	tables_sql_str(&sql, p->table->engine->row_stamp);
+	tables_sql_from(&sql, p);
+	tables_sql_is(&sql, p->table, &p->key);
+	err = tables_first_row(s, &sql, &r);
+	if (!err) {
+		tables_column_at(s, r, 0, &value);
+		if (value.bytes.len < TABLES_STAMP)
+			snprintf(stamp, TABLES_STAMP, "%.*s", (int)value.bytes.len, value.bytes.p);
+	}
+	s->v->db->ops->end(r);
+	tables_sql_release(&sql);
+	return err;
+}
+
+ssize_t tables_large_read(struct tables *v, struct pfs_bytes path, const char *stamp, uint64_t off,
+			  void *buf, size_t len, uint64_t *version)
 {
 	struct tables_large l;
-	ssize_t n = -ENOENT;
+	ssize_t n = 0;
 
-	if (!find(v, path, &l))
+	if (!stamp[0] || !find(v, path, stamp, &l))
 		return -ENOENT;
-	if (pfs_rows_poll_now(v->poll) || tables_large_changes(v) != l.changes)
-		replace(v, NULL);
-	else if (off >= l.size)
-		n = 0;
-	else
+	if (off < l.size)
 		n = pread(l.fd, buf, len < l.size - off ? len : (size_t)(l.size - off), (off_t)off);
 	close(l.fd);
 	*version = l.version;
 	return n < 0 ? -ENOENT : n;
 }
 
-void tables_large_keep(struct tables *v, struct pfs_bytes path, uint64_t changes,
+void tables_large_keep(struct tables *v, struct pfs_bytes path, const char *stamp,
 		       struct pfs_bytes value, uint64_t version)
 {
 	struct tables_large *l;
 
-	if (value.len < LARGE || !changes)
+	if (value.len < LARGE || !stamp[0])
 		return;
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return;
 	*l = (struct tables_large){.path = strndup(path.p, path.len),
-				   .changes = changes,
+				   .stamp = strdup(stamp),
 				   .size = value.len,
 				   .version = version,
 				   .fd = -1};
-	if (l->path && !tables_file(&l->fd, value))
+	if (l->path && l->stamp && !tables_file(&l->fd, value))
 		replace(v, l);
 	else
 		large_free(l);

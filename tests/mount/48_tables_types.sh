@@ -179,6 +179,14 @@ if [ -n "$S" ]; then
 	eventually test -d "${M}users/5/"
 	eq "another case" "$(ls "${M}nd") $(cat "${M}nd/Key/v")" "Key v"
 	refused "No such file" stat "${M}nd/key"
+	pg "CREATE TABLE ${S}large (id int PRIMARY KEY, v bytea); INSERT INTO ${S}large
+		SELECT 1, decode(repeat('00ff41aa', 2 * 1024 * 1024), 'hex')"
+	eventually test -d "${M}large/1"
+	eq "a large value" "$(md5sum <"${M}large/1/v")" "$(pg "SELECT md5(v) || '  -' FROM ${S}large")"
+	read_some() { dd if="${M}large/1/v" bs=64k skip=50 count=2 status=none | md5sum; }
+	read_some >"$T/some"
+	pg "UPDATE ${S}large SET v = overlay(v PLACING 'x'::bytea FROM 64 * 1024 * 50 + 70000)"
+	if read_some | cmp -s "$T/some"; then fail "a large value was not read anew"; fi
 	refused "not supported" ls "${M}nd/.where/k/like/K%25"
 fi
 
