@@ -707,7 +707,7 @@ static ssize_t tb_read(struct pfs_view *view, struct pfs_bytes path, uint64_t of
 	ssize_t n;
 	int err;
 
-	tables_large_stamp(v, path, stamp);
+	tables_large_stamp(v, stamp);
 	n = tables_large_read(v, path, stamp, off, buf, len, version);
 	if (n >= 0)
 		return n;

@@ -373,7 +373,7 @@ void tables_cell_attr(const struct tables_table *t, const struct tables_column *
 #define TABLES_STAMP 96
 
 /* What stands for the state of all rows, asked before one is read; "": the engine does not tell. */
-void tables_large_stamp(struct tables *v, struct pfs_bytes path, char stamp[TABLES_STAMP]);
+void tables_large_stamp(struct tables *v, char stamp[TABLES_STAMP]);
 /* The same for that of the row of p->key, where the engine has such a thing. 0, -ENOENT... */
 int tables_large_row_stamp(struct tables_session *s, const struct tables_place *p,
 			   char stamp[TABLES_STAMP]);

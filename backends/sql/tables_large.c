@@ -51,7 +51,7 @@ void tables_large_free(struct tables *v)
 	replace(v, NULL);
 }
 
-/* Is it that of `path`, and of the stamp (NULL: of any)? Then *out is as it, with a descriptor of the caller's. */
+/* Is it that of `path`, and of the stamp? Then *out is as it, with a descriptor of the caller's. */
 static bool find(struct tables *v, struct pfs_bytes path, const char *stamp,
 		 struct tables_large *out)
 {
@@ -59,8 +59,8 @@ static bool find(struct tables *v, struct pfs_bytes path, const char *stamp,
 
 	pthread_mutex_lock(&v->lock);
 	found = v->large && pfs_bytes_eq(pfs_bytes_str(v->large->path), path) &&
-		(!stamp || !strcmp(v->large->stamp, stamp));
-	if (found && out) {
+		!strcmp(v->large->stamp, stamp);
+	if (found) {
 		*out = *v->large;
 		out->fd = fcntl(v->large->fd, F_DUPFD_CLOEXEC, 0);
 		found = out->fd >= 0;
@@ -69,16 +69,13 @@ static bool find(struct tables *v, struct pfs_bytes path, const char *stamp,
 	return found;
 }
 
-void tables_large_stamp(struct tables *v, struct pfs_bytes path, char stamp[TABLES_STAMP])
+void tables_large_stamp(struct tables *v, char stamp[TABLES_STAMP])
 {
 	unsigned long long n = 0;
 
 	stamp[0] = '\0';
-	if (!v->poll || !pfs_backend_pushing(v->view.backend))
-		return;
-	if (find(v, path, NULL, NULL) && pfs_rows_poll_now(v->poll))
-		return;
-	n = pfs_rows_poll_changes(v->poll);
+	if (v->poll && pfs_backend_pushing(v->view.backend))
+		n = pfs_rows_poll_changes(v->poll);
 	if (n)
 		snprintf(stamp, TABLES_STAMP, "%llu", n);
 }

@@ -1111,16 +1111,19 @@ static void a_large_value_is_read_in_pieces(void **state)
 	assert_true(bytes_read() - before < 8 * size);
 	/* By another client; here; another row; and when it has gone. */
 	sql(t, "UPDATE large SET v = replace(v, 'a', 'b') WHERE id = 1");
+	assert_int_equal(pfs_backend_catch_up(t->view), 0);
 	expect_piece(t, id, 65536, 'b');
 	expect_piece(t, id, 131072, 'b');
 	assert_int_equal(put(t, "large/1/w", "x"), 0);
 	sql(t, "UPDATE large SET v = replace(v, 'b', 'c') WHERE id = 1");
+	assert_int_equal(pfs_backend_catch_up(t->view), 0);
 	expect_piece(t, id, 0, 'c');
 	assert_int_equal(look(t, "large/2/v", &attr), 0);
 	expect_piece(t, attr.id, 0, 'z');
 	expect_piece(t, id, 65536, 'c');
 	expect_piece(t, attr.id, 65536, 'z');
 	sql(t, "DELETE FROM large WHERE id = 2");
+	assert_int_equal(pfs_backend_catch_up(t->view), 0);
 	assert_int_equal(pfs_store_read(t->s, attr.id, 0, &attr, sizeof(attr)), -ENOENT);
 	assert_int_equal(put(t, "large/1/v", "short"), 0);
 	assert_get(t, "large/1/v", "short");
