@@ -52,10 +52,10 @@ int tables_file(int *fd, struct pfs_bytes content)
 {
 	/* Only looked at. */
 	struct pfs_buf b = {.data = (char *)(uintptr_t)content.p, .len = content.len};
-	int err = make_file(fd);
+	int err = tables_temp_file(fd);
 
 	if (!err)
-		err = drain(*fd, &b);
+		err = tables_temp_drain(*fd, &b);
 	if (err && *fd >= 0) {
 		close(*fd);
 		*fd = -1;
