@@ -150,6 +150,15 @@ static void make_insert(struct tables_import *im, const struct tables_kept_row *
 	(void)computed(im, rows, " RETURNING ", sql);
 }
 
+/* Is it the same value? A number may have more digits than the engine prints. */
+static bool is_same(const struct pfs_value *now, const struct pfs_value *v)
+{
+	if (now->type == PFS_VALUE_REAL && v->type == PFS_VALUE_REAL)
+		return (now->real != 0 ? now->real : strtod(now->bytes.p, NULL)) == v->real;
+	return (now->type == PFS_VALUE_NULL) == (v->type == PFS_VALUE_NULL) &&
+	       pfs_bytes_eq(now->bytes, v->bytes);
+}
+
 /* What the engine has computed is what the row says. */
 static int compare(struct tables_import *im, const struct tables_kept_row *row, struct pfs_rows *r)
 {
@@ -164,8 +173,7 @@ static int compare(struct tables_import *im, const struct tables_kept_row *row, 
 		if (is_put(col))
 			continue;
 		im->v->db->ops->column(r, at++, &now);
-		if ((now.type == PFS_VALUE_NULL) == (v->type == PFS_VALUE_NULL) &&
-		    pfs_bytes_eq(now.bytes, v->bytes))
+		if (is_same(&now, v))
 			continue;
 		pfs_error_text_set("column %s: the engine computes it, as %.*s: leave it out",
 				   col->name,

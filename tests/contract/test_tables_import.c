@@ -28,7 +28,7 @@ struct ti {
 static const char schema[] =
 	"CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT UNIQUE,"
 	" age INT CHECK (age < 1000), score REAL, pic BLOB, meta JSON,"
-	" up TEXT GENERATED ALWAYS AS (upper(name)) VIRTUAL);"
+	" up TEXT GENERATED ALWAYS AS (upper(name)) VIRTUAL, third REAL AS (score / 3));"
 	"INSERT INTO users (id, name, email, age, score, pic, meta) VALUES"
 	" (1, 'alice', 'a@x', 42, 1.5, x'00ff10', '{\"a\": 1}'), (2, 'bob', NULL, NULL, 0.1, NULL, "
 	"NULL),"
@@ -42,7 +42,7 @@ static const char schema[] =
 	"CREATE TABLE any (k PRIMARY KEY, v);"
 	"INSERT INTO any VALUES (5, 'int'), ('5', 5.0), ('', NULL), ('Inf', 9e999), (5.5, '5.5'), "
 	"(NULL, 0.1 + 0.2),"
-	" ('exact', 1234567890123456.0);"
+	" ('exact', 1234567890123456.0), ('zero', 0.0), ('tiny', 5e-324);"
 	"CREATE TABLE one (v TEXT);"
 	"INSERT INTO one VALUES ('a'), (NULL), (''), ('b');"
 	"CREATE TABLE parents (id INTEGER PRIMARY KEY);"
