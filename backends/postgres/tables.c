@@ -319,6 +319,7 @@ static const struct tables_engine pg_engine = {
 	.unique_keys = unique_keys_sql,
 	.collateral = collateral_sql,
 	.defer = "SET CONSTRAINTS ALL DEFERRED",
+	.lock = " IN SHARE ROW EXCLUSIVE MODE",
 	.typed = true,
 };
 

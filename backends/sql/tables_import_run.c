@@ -386,12 +386,34 @@ static bool fits(const struct tables_import *im, const struct batch *b,
 
 /* ---- the transaction ------------------------------------------------------------------------ */
 
+/* Run a statement that is about the table as a whole. */
+static int run_about(struct tables_session *s, const struct tables_import *im, const char *before,
+		     const char *behind)
+{
+	struct tables_sql sql = {0};
+	int err;
+
+	tables_sql_str(&sql, before);
+	tables_sql_str(&sql, im->table->relation);
+	tables_sql_str(&sql, behind);
+	err = sql.text.failed ? -ENOMEM : run_text(s, sql.text.data);
+	tables_sql_release(&sql);
+	return err;
+}
+
+/* Rows of others that are not committed yet are not seen by a DELETE, and would stay. */
+static int lock_table(struct tables_session *s, const struct tables_import *im)
+{
+	const char *lock = im->table->engine->lock;
+
+	return lock ? run_about(s, im, "LOCK TABLE ", lock) : 0;
+}
+
 /* DELETE of all rows, where no other table loses any by it. */
 static int delete_all(struct tables_session *s, const struct tables_import *im)
 {
 	const struct pfs_rows_ops *ops = im->v->db->ops;
 	struct pfs_value param = tables_import_param(im->table), name;
-	struct tables_sql sql = {0};
 	struct pfs_rows *r = NULL;
 	int err;
 
@@ -409,12 +431,9 @@ static int delete_all(struct tables_session *s, const struct tables_import *im)
 	ops->end(r);
 	if (!err)
 		err = run_text(s, im->table->engine->defer);
-	tables_sql_str(&sql, "DELETE FROM ");
-	tables_sql_str(&sql, im->table->relation);
 	if (!err)
-		err = sql.text.failed ? -ENOMEM : run_text(s, sql.text.data);
-	tables_sql_release(&sql);
-	return err;
+		err = lock_table(s, im);
+	return err ? err : run_about(s, im, "DELETE FROM ", "");
 }
 
 /* The table is still as it was when the file was opened, as far as rows of it are concerned. */

@@ -191,6 +191,27 @@ eq replaced "$(app "SELECT sum(n) FROM ${S}lines")" 11
 echo '[]' >"${M}lines/.import/replace/json"
 eq "nothing left" "$(app "SELECT count(*) FROM ${S}lines")" 0
 
+if [ "$engine" = postgres ]; then
+	say "replace leaves nothing that others add meanwhile"
+	mkfifo "$T/app"
+	psql -X -q "$PERSISTFS_TEST_POSTGRES" <"$T/app" >/dev/null &
+	application=$!
+	exec 5>"$T/app"
+	echo "SET application_name = 'adds'; BEGIN; DELETE FROM ${S}lines; INSERT INTO ${S}lines VALUES (1, 8);" >&5
+	activity() { pg "SELECT count(*) FROM pg_stat_activity WHERE $1"; }
+	added() { [ "$(activity "application_name = 'adds' AND state = 'idle in transaction' AND query LIKE 'INSERT%'")" = 1 ]; }
+	eventually added
+	printf 'o,n\n1,5\n' >"${M}lines/.import/replace/csv" &
+	import=$!
+	waits() { [ "$(activity "wait_event_type = 'Lock' AND query LIKE '%lines%'")" = 1 ]; }
+	eventually waits
+	echo "COMMIT;" >&5
+	exec 5>&-
+	wait "$application" "$import"
+	eq "its rows alone" "$(pg "SELECT string_agg(n::text, ' ') FROM ${S}lines")" 5
+	pg "DELETE FROM ${S}lines"
+fi
+
 say "refusals, and who is told"
 before=$(app "SELECT count(*) FROM ${S}users")
 printf 'id,name\n40,new\n1,old\n' >"$T/csv"
