@@ -291,17 +291,19 @@ static const char unique_keys_sql[] =
 	"  AND i.indpred IS NULL ORDER BY i.indexrelid, at.n";
 
 /*
- * Foreign keys of other tables, and tables that inherit, whose rows are found in this one too. A view's are
- * those of what it is made of.
+ * Foreign keys of other tables, also to a partition of this one, and tables that inherit, whose rows are found
+ * in this one too. A view's are those of what it is made of.
  */
 static const char collateral_sql[] =
 	"WITH these AS (SELECT ?1::regclass::oid AS oid UNION"
 	"  SELECT d.refobjid FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d"
 	"  ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid"
-	"   AND d.refclassid = 'pg_catalog.pg_class'::regclass WHERE r.ev_class = ?1::regclass)"
-	"SELECT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k JOIN these t"
-	" ON t.oid = k.confrelid WHERE k.conrelid <> k.confrelid AND k.contype = 'f'"
-	"  AND k.confdeltype IN ('c', 'n', 'd')"
+	"   AND d.refclassid = 'pg_catalog.pg_class'::regclass WHERE r.ev_class = ?1::regclass),"
+	" own AS (SELECT oid FROM these UNION"
+	"  SELECT p.relid FROM these, pg_catalog.pg_partition_tree(these.oid) AS p)"
+	" SELECT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k"
+	" WHERE k.confrelid IN (SELECT oid FROM own) AND k.conrelid NOT IN (SELECT oid FROM own)"
+	"  AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')"
 	" UNION ALL SELECT h.inhrelid::regclass::text FROM pg_catalog.pg_inherits h"
 	" JOIN these t ON t.oid = h.inhparent JOIN pg_catalog.pg_class c ON c.oid = h.inhparent"
 	" WHERE c.relkind = 'r'";

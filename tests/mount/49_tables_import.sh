@@ -163,6 +163,10 @@ if [ "$engine" = postgres ]; then
 	printf 'k,v\n1,a\n11,b\n' >"${M}parts/.import/replace/csv"
 	printf 'k,v\n2,c\n12,d\n' >"${M}parts/.import/replace/csv"
 	eq "partitions" "$(pg "SELECT string_agg(v, '' ORDER BY k) FROM parts_high")" d
+	pg "CREATE TABLE of_low (k int REFERENCES parts_low (k) ON DELETE CASCADE); INSERT INTO of_low VALUES (2)"
+	printf 'k,v\n2,e\n' >"$T/csv"
+	refused "not permitted" cp "$T/csv" "${M}parts/.import/replace/csv"
+	eq "rows that belong to a partition's stay" "$(pg "SELECT k FROM of_low")" 2
 	printf 'k\n1\n' >"$T/csv"
 	refused "not permitted" cp "$T/csv" "${M}base/.import/replace/csv"
 	eq "rows of heirs stay" "$(pg "SELECT extra FROM derived")" x
