@@ -42,6 +42,8 @@ static int begin_field(struct tables_csv *p)
 	size_t cap = p->cap ? 2 * p->cap : 16;
 	struct tables_csv_field *more;
 
+	if (p->n == TABLES_COLUMNS_MAX)
+		return wrong(TABLES_TOO_MANY);
 	if (p->n == p->cap) {
 		more = realloc(p->fields, cap * sizeof(*more));
 		if (!more)
@@ -54,7 +56,7 @@ static int begin_field(struct tables_csv *p)
 	pfs_buf_str(&p->fields[p->n].text, "");
 	p->fields[p->n++].quoted = false;
 	p->state = CSV_FIELD;
-	return count(p, sizeof(*p->fields));
+	return 0;
 }
 
 /* Bytes of a field, up to one that means something there. */

@@ -227,6 +227,8 @@ static int field(struct reader *r, struct tables_json *out)
 	struct tables_json_field *more, *f;
 	int err;
 
+	if (out->n == TABLES_COLUMNS_MAX)
+		return wrong(TABLES_TOO_MANY);
 	more = realloc(out->fields, (out->n + 1) * sizeof(*more));
 	if (!more)
 		return -ENOMEM;

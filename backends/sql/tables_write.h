@@ -29,6 +29,10 @@ int tables_field_value(const struct tables_column *col, const struct pfs_value *
 int tables_insert(struct tables_session *s, struct tables_place *p,
 		  const struct tables_assign *values, size_t n);
 
+/* As many columns as a table can have; a row that names more is not read to its end. */
+#define TABLES_COLUMNS_MAX 32767
+#define TABLES_TOO_MANY	   "it has more values than a table can have columns"
+
 /* ---- tables_json.c -------------------------------------------------------------------------- */
 
 enum tables_json_kind {

@@ -373,6 +373,26 @@ static void json_is_an_array_and_jsonl_one_object_a_line(void **state)
 	assert_sql(t, "SELECT count(*) FROM users WHERE id IN (20, 21)", "0");
 }
 
+static void a_row_of_more_values_than_columns_can_be_is_not_read(void **state)
+{
+	static const char *const formats[] = {"csv", "json", "jsonl"}, *const values[] = {",", "\"\":1,"};
+	struct ti *t = *state;
+	struct pfs_buf text = {0};
+	char path[64];
+	size_t i, k;
+
+	for (i = 0; i < PFS_ARRAY_SIZE(formats); i++) {
+		text.len = 0;
+		pfs_buf_str(&text, i == 0 ? "" : i == 1 ? "[{" : "{");
+		for (k = 0; k < 40000; k++)
+			pfs_buf_str(&text, values[i > 0]);
+		pfs_buf_str(&text, i == 0 ? "\n" : i == 1 ? "\"\":1}]" : "\"\":1}\n");
+		snprintf(path, sizeof(path), "users/append/%s", formats[i]);
+		assert_refused(t, path, text.data, -EINVAL, "more values than");
+	}
+	pfs_buf_release(&text);
+}
+
 /* ---- all or nothing ------------------------------------------------------------------------- */
 
 static void a_row_that_is_refused_takes_all_with_it(void **state)
@@ -553,6 +573,7 @@ int main(void)
 		CASE_OF(what_is_exported_is_imported),
 		CASE_OF(csv_is_read_as_rfc_4180_says),
 		CASE_OF(json_is_an_array_and_jsonl_one_object_a_line),
+		CASE_OF(a_row_of_more_values_than_columns_can_be_is_not_read),
 		CASE_OF(a_row_that_is_refused_takes_all_with_it),
 		CASE_OF(what_a_write_was_told_the_end_is_told_too),
 		CASE_OF(an_import_is_written_once_and_in_order),
