@@ -29,6 +29,8 @@ static void write_section(struct pfs_buf *out, const struct cfg_section *s, unsi
 	for (opt = s->set.table; opt->name; opt++) {
 		value = s->set.values[opt - s->set.table].str;
 		layouts = layout ? pfs_view_option_layouts(opt->name) : 0;
+		if (layout == PFS_LAYOUT_TABLES && !strcmp(opt->name, "layout"))
+			continue; /* is of kind = kv, and has a default */
 		if (value && (!layouts || (layouts & layout)))
 			write_value(out, opt->name, value, opt->secret);
 	}
@@ -38,7 +40,8 @@ static void write_section(struct pfs_buf *out, const struct cfg_section *s, unsi
 static void write_store(struct pfs_buf *out, const struct cfg_store *store)
 {
 	pfs_buf_printf(out, "\n[%s]\n", store->s.title);
-	if (!pfs_config_get(&store->s, "namespace")->str)
+	/* Others' data has a namespace only where one was given. */
+	if (!pfs_config_get(&store->s, "namespace")->str && store->layout == PFS_LAYOUT_OWN)
 		write_value(out, "namespace", store->ns, false);
 	if (!pfs_config_get(&store->s, "backend")->str)
 		write_value(out, "backend", store->backend->s.name, false);

@@ -70,7 +70,15 @@ eq usage "$(head -n 1 "$MNT/.persistfs/stores/data/usage")" "objects: 0"
 set_value changed
 eventually shown changed
 set_value hello
+cp "$MNT/.persistfs/config" "$T/again.ini"
 "$persistfs" status "$MNT" >"$T/status" || { cat "$T/status"; fail "status"; }
+stop
+eq "nothing was added" "$(dump)" "$before"
+
+say "what is in effect can be written to a file, and mounted"
+"$persistfs" mount -c "$T/again.ini" "$MNT"
+eq "what is there" "$(ls "$MNT" | tr '\n' ' ')" "data $others "
+eq "others' value" "$(cat "$value")" hello
 stop
 eq "nothing was added" "$(dump)" "$before"
 

@@ -326,7 +326,7 @@ static void the_effective_configuration_can_be_loaded_again(void **state)
 		"[backend:f]\ntype = file\npath = ${env.PFS_TEST_DIR}/x\n" VAULT
 		"[defaults]\nbackend = f\nfile_mode = 0640\n[store:a/b]\n[store:c]\nbackend = v\n"
 		"namespace = *\nttl = 1h\n[store:t]\nbackend = v\nlayout = plain\ntable = x\n"
-		"[store:ro]\nread_only = yes\n");
+		"[store:ro]\nread_only = yes\n[store:s]\nbackend = v\nkind = sql\n");
 	first = strdup(strchr(c->text.data, '\n'));
 	again = cfgtest_load(c->text.data);
 	second = strdup(strchr(again->text.data, '\n'));
