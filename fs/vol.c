@@ -127,8 +127,8 @@ static int vol_open(struct pfs_vol *vol, bool make, struct pfs_msg *msg)
 	if (atomic_load(&vol->store))
 		goto out;
 	err = vol->open_error;
-	make &= !err || err == -ENODATA;
-	if (err && !make && pfs_monotonic_ns() - vol->open_failed_at < REOPEN_DELAY)
+	if (err && !(make && err == -ENODATA) &&
+	    pfs_monotonic_ns() - vol->open_failed_at < REOPEN_DELAY)
 		goto out;
 	tried = true;
 	pfs_msg_clear(&vol->open_msg);
@@ -141,8 +141,8 @@ static int vol_open(struct pfs_vol *vol, bool make, struct pfs_msg *msg)
 		pfs_backend_started(backend);
 	if (!err)
 		err = pfs_backend_open(backend, vol->ns, vol->create, &store, &vol->open_msg);
-	/* What could not be made is as it was: nothing is there. */
-	vol->open_error = make && err && !backend->started ? -ENODATA : err;
+	/* What could not be made is as it was: nothing is there. Of an engine that is down nobody knows. */
+	vol->open_error = make && err && err != -EHOSTDOWN && !backend->started ? -ENODATA : err;
 	vol->open_failed_at = pfs_monotonic_ns();
 	if (!err)
 		atomic_store(&vol->store, store);

@@ -156,3 +156,26 @@ if [ "$engine" != sqlite ]; then
 	stop
 fi
 
+say "the server is away at the first write"
+if [ "$engine" != sqlite ]; then
+	case $engine in
+	redis) rcli FLUSHDB >/dev/null ;;
+	postgres) pg 'SET client_min_messages = warning; DROP SCHEMA persistfs CASCADE' ;;
+	esac
+	"$persistfs" mount "$source" "$MNT"
+	exec 5<"$MNT/data"
+	make() { chmod 700 /proc/self/fd/5 2>"$T/why"; } # without a look-up before
+	server_ctl stop
+	away() { ! make && grep -q 'Host is down' "$T/why"; }
+	away || fail "$(cat "$T/why")"
+	refused 'Host is down' ls "$MNT/data"
+	server_ctl start
+	until make; do
+		grep -q 'Host is down' "$T/why" || fail "$(cat "$T/why")"
+		sleep 0.1
+	done
+	exec 5<&-
+	echo late >"$MNT/data/x"
+	eq "made" "$(cat "$MNT/data/x")" late
+	stop
+fi
