@@ -19,7 +19,10 @@ static const char *const script_texts[REDIS_SCRIPTS_] = {
 	[REDIS_SESSION] = redis_script_session, [REDIS_CHECK] = redis_script_check,
 };
 
-/* Set by whoever loads them first; the server computes them, always the same. */
+/*
+ * Set by whoever loads them first; the server computes them, always the same. Before that they are empty, and the
+ * first call of a script loads all: who only looks leaves none on the server.
+ */
 static char script_sha[REDIS_SCRIPTS_][41];
 static pthread_mutex_t sha_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -145,10 +148,14 @@ int redis_append(redisContext *c, enum redis_script script, const char *gen, con
 {
 	const char **argv = malloc((a->n + HEAD_ARGS) * sizeof(*argv));
 	size_t *len = malloc((a->n + HEAD_ARGS) * sizeof(*len)), i;
-	const char *head[HEAD_ARGS] = {"EVALSHA", script_sha[script], "0", gen, ns};
+	char sha[sizeof(script_sha[0])];
+	const char *head[HEAD_ARGS] = {"EVALSHA", sha, "0", gen, ns};
 	int err = REDIS_LOST;
 
 	errno = 0;
+	pthread_mutex_lock(&sha_lock);
+	memcpy(sha, script_sha[script], sizeof(sha));
+	pthread_mutex_unlock(&sha_lock);
 	if (!argv || !len || a->failed) {
 		pfs_error_text_set("no memory for a request to redis");
 		goto out;
@@ -279,12 +286,7 @@ static int greet(struct redis_backend *b, redisContext *c)
 				   version);
 		return -EOPNOTSUPP;
 	}
-	pthread_mutex_lock(&sha_lock);
-	err = script_sha[REDIS_SCRIPTS_ - 1][0] ? 0 : 1;
-	pthread_mutex_unlock(&sha_lock);
-	/* Others' data is read and written without scripts. */
-	err = err && b->base.own ? redis_load_scripts(c) : 0;
-	return err ? err : redis_resume(b, c, run, false);
+	return redis_resume(b, c, run, false);
 }
 
 static int pool_open(void *arg, void **out)

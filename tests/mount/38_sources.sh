@@ -43,7 +43,8 @@ postgres)
 redis)
 	source=unix://$(redis_socket)?db=$REDIS_DB
 	rcli SET note:1 hello >/dev/null
-	dump() { rcli KEYS '*' | sort; rcli GET note:1; }
+	rcli SCRIPT FLUSH >/dev/null
+	dump() { rcli KEYS '*' | sort; rcli GET note:1; rcli INFO memory | grep -a scripts; }
 	set_value() { rcli SET note:1 "$1" >/dev/null; }
 	others=keys
 	value=$MNT/keys/note/1
@@ -74,6 +75,20 @@ cp "$MNT/.persistfs/config" "$T/again.ini"
 "$persistfs" status "$MNT" >"$T/status" || { cat "$T/status"; fail "status"; }
 stop
 eq "nothing was added" "$(dump)" "$before"
+
+if [ "$engine" = redis ]; then
+	say "who may only read can look"
+	rcli ACL SETUSER looks on '>pw' '~*' '&*' +@read +@connection +info +subscribe +psubscribe '+config|get' >/dev/null
+	"$persistfs" mount "${source/unix:\/\//unix://looks:pw@}" "$MNT"
+	eq "others' value" "$(cat "$value")" hello
+	refused 'Permission denied' mkdir "$MNT/data/d"
+	has 'EACCES.*NOPERM' "$MNT/.persistfs/stores/data/errors"
+	eq "still empty" "$(ls -A "$MNT/data")" ""
+	has '^ok' "$MNT/.persistfs/stores/data/health"
+	stop
+	rcli ACL DELUSER looks >/dev/null
+	eq "nothing was added" "$(dump)" "$before"
+fi
 
 say "what is in effect can be written to a file, and mounted"
 "$persistfs" mount -c "$T/again.ini" "$MNT"
