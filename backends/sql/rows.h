@@ -12,6 +12,8 @@
 #define PFS_BACKENDS_SQL_ROWS_H
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "backends/backend.h"
 
@@ -23,6 +25,16 @@ struct pfs_value {
 	int64_t num;	 /* INTEGER */
 	struct pfs_bytes bytes;
 };
+
+/* The number of a REAL, of which `bytes` is all that it has. */
+static inline double pfs_value_real(const struct pfs_value *v)
+{
+	char text[400] = "";
+
+	if (v->bytes.len < sizeof(text))
+		memcpy(text, v->bytes.p, v->bytes.len);
+	return strtod(text, NULL);
+}
 
 static inline struct pfs_value pfs_value_text(struct pfs_bytes bytes)
 {

@@ -150,11 +150,11 @@ static void make_insert(struct tables_import *im, const struct tables_kept_row *
 	(void)computed(im, rows, " RETURNING ", sql);
 }
 
-/* Is it the same value? A number may have more digits than the engine prints. */
+/* Is it the same value? A number may be written in several ways. */
 static bool is_same(const struct pfs_value *now, const struct pfs_value *v)
 {
 	if (now->type == PFS_VALUE_REAL && v->type == PFS_VALUE_REAL)
-		return (now->real != 0 ? now->real : strtod(now->bytes.p, NULL)) == v->real;
+		return pfs_value_real(now) == pfs_value_real(v);
 	return (now->type == PFS_VALUE_NULL) == (v->type == PFS_VALUE_NULL) &&
 	       pfs_bytes_eq(now->bytes, v->bytes);
 }

@@ -312,15 +312,6 @@ static int prepare(struct lite_conn *c, const char *sql, sqlite3_stmt **out)
 	return 0;
 }
 
-static double double_of(struct pfs_bytes text)
-{
-	char buf[400] = "";
-
-	if (text.len < sizeof(buf))
-		memcpy(buf, text.p, text.len);
-	return strtod(buf, NULL);
-}
-
 static int bind(struct lite_conn *c, sqlite3_stmt *stmt, const struct pfs_value *v, int i)
 {
 	const char *p = v->bytes.p ? v->bytes.p : "";
@@ -334,7 +325,7 @@ static int bind(struct lite_conn *c, sqlite3_stmt *stmt, const struct pfs_value 
 		rc = sqlite3_bind_int64(stmt, i, v->num);
 		break;
 	case PFS_VALUE_REAL:
-		rc = sqlite3_bind_double(stmt, i, double_of(v->bytes));
+		rc = sqlite3_bind_double(stmt, i, pfs_value_real(v));
 		break;
 	case PFS_VALUE_TEXT:
 		rc = sqlite3_bind_text64(stmt, i, p, v->bytes.len, SQLITE_STATIC, SQLITE_UTF8);
