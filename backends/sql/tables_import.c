@@ -124,7 +124,7 @@ static int give(struct tables_import *im, size_t column, struct tables_json_fiel
 	*a = (struct tables_assign){.column = column};
 	err = check_field(col, im->table->engine->typed, f, bare);
 	if (!err)
-		err = tables_field_value(col, &none, f, a);
+		err = tables_field_value(im->table, col, &none, f, a);
 	own = a->bytes.data != NULL;
 	if (err) {
 		pfs_buf_release(&a->bytes);
@@ -132,10 +132,6 @@ static int give(struct tables_import *im, size_t column, struct tables_json_fiel
 	}
 	im->given[column] = true;
 	im->n++;
-	/* The engine parses what it is given as the type of the column; or it rounds where it parses. */
-	if (im->table->engine->typed &&
-	    (a->value.type == PFS_VALUE_INTEGER || a->value.type == PFS_VALUE_REAL))
-		a->value.type = PFS_VALUE_TEXT;
 	if (!own) {
 		a->bytes = f->text;
 		f->text = (struct pfs_buf){0};

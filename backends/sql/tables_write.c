@@ -374,7 +374,7 @@ static int decode_base64(const struct tables_column *col, struct pfs_bytes text,
 	return 0;
 }
 
-int tables_field_value(const struct tables_column *col, const struct pfs_value *old,
+static int field_value(const struct tables_column *col, const struct pfs_value *old,
 		       const struct tables_json_field *f, struct tables_assign *out)
 {
 	struct pfs_bytes text = {f->text.data, f->text.len};
@@ -412,6 +412,19 @@ int tables_field_value(const struct tables_column *col, const struct pfs_value *
 	}
 }
 
+int tables_field_value(const struct tables_table *t, const struct tables_column *col,
+		       const struct pfs_value *old, const struct tables_json_field *f,
+		       struct tables_assign *out)
+{
+	bool word = f->kind == TABLES_JSON_NUMBER || f->kind == TABLES_JSON_BOOL;
+
+	/* An engine that parses words as the type of the column would round a number to fit. */
+	if (!word || !t->engine->typed)
+		return field_value(col, old, f, out);
+	out->value = pfs_value_text((struct pfs_bytes){f->text.data, f->text.len});
+	return 0;
+}
+
 /* The columns that the object changes in a row that is at `r`, or NULL: makes. */
 static int assignments(struct tables_session *s, struct tables_place *p, struct pfs_rows *r,
 		       const struct tables_json *j, struct tables_assign *out, size_t *n)
@@ -437,7 +450,7 @@ static int assignments(struct tables_session *s, struct tables_place *p, struct 
 			tables_column_at(s, r, tables_nkeys(p->table) + (size_t)at, &old);
 		(*n)++;
 		a->column = cell.column = (size_t)at;
-		err = tables_field_value(col, &old, f, a);
+		err = tables_field_value(p->table, col, &old, f, a);
 		if (!err && r && !col->unreadable && same(&old, &a->value)) {
 			pfs_buf_release(&a->bytes);
 			*a = (struct tables_assign){0};

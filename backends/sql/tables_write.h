@@ -22,8 +22,9 @@ struct tables_assign {
 int tables_writable(const struct tables_table *t);
 struct tables_json_field;
 /* What a field says for a column where `old` stands. Its bytes are the field's or the assignment's. */
-int tables_field_value(const struct tables_column *col, const struct pfs_value *old,
-		       const struct tables_json_field *f, struct tables_assign *out);
+int tables_field_value(const struct tables_table *t, const struct tables_column *col,
+		       const struct pfs_value *old, const struct tables_json_field *f,
+		       struct tables_assign *out);
 
 /* INSERT the row of p->key with n more columns. -EILSEQ: the engine makes another key of it. */
 int tables_insert(struct tables_session *s, struct tables_place *p,

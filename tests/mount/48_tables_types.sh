@@ -95,6 +95,10 @@ sed -i s/carol/dave/ "${M}users/1/name"
 eq sed "$(app "SELECT name FROM ${S}users WHERE id = 1")" dave
 echo '{"age": 43}' >"${M}users/1.json"
 eventually grep -q 43 "${M}users/1/age"
+if [ -n "$S" ]; then
+	# PostgreSQL would round it.
+	refused "Invalid argument" bash -c 'echo "{\"age\": 1.5}" >"$1"' bash "${M}users/1.json"
+fi
 echo '{"name": "json"}' >"${M}users/7.json"
 eq json "$(app "SELECT age FROM ${S}users WHERE id = 1") $(app "SELECT name FROM ${S}users WHERE id = 7")" "43 json"
 setfattr -n user.persistfs.incr -v 2 "${M}users/1/age"
