@@ -600,7 +600,7 @@ static int tell_element(const struct element_page *p, struct pfs_bytes element, 
 
 /* n of the names, from `first` on. *told: what the caller said. */
 static int tell_some(redisContext *c, const struct element_page *p, const struct native_names *s,
-		     size_t first, size_t n, size_t *bytes, int *told)
+		     size_t first, size_t n, size_t *bytes, size_t *n_told, int *told)
 {
 	size_t i;
 	int err = 0;
@@ -614,6 +614,7 @@ static int tell_some(redisContext *c, const struct element_page *p, const struct
 		err = native_element_reply(c, p->found->type, &r);
 		if (!err)
 			*bytes += r->len;
+		*n_told += !err;
 		if (!err && !*told)
 			*told = tell_element(p, name_at(s, first + i), r);
 		else if (err == -ENOENT)
@@ -625,7 +626,7 @@ static int tell_some(redisContext *c, const struct element_page *p, const struct
 
 static int list_names(struct native *v, redisContext *c, struct element_page *p)
 {
-	size_t first, i, n, k = PACE_FIRST, bytes = 0;
+	size_t first, i, n_told = 0, k = PACE_FIRST, bytes = 0;
 	struct native_names *s;
 	int err, told = 0;
 
@@ -637,12 +638,13 @@ static int list_names(struct native *v, redisContext *c, struct element_page *p)
 		err = names_behind_short(s, p->after, &first);
 	else
 		first = names_behind(s, p->after);
-	n = s->n - first < p->limit ? s->n - first : p->limit;
-	*p->end = first + n == s->n;
-	for (i = 0; i < n && !err && !told; i += k, k = pace(k, bytes)) {
-		k = k < n - i ? k : n - i;
-		err = tell_some(c, p, s, first + i, k, &bytes, &told);
+	/* Of those that have gone none is told: a page goes on until it has others. */
+	for (i = first; i < s->n && n_told < p->limit && !err && !told; i += k, k = pace(k, bytes)) {
+		k = k < s->n - i ? k : s->n - i;
+		k = k < p->limit - n_told ? k : p->limit - n_told;
+		err = tell_some(c, p, s, i, k, &bytes, &n_told, &told);
 	}
+	*p->end = i >= s->n;
 	names_leave(v, s);
 	return err ? err : told;
 }

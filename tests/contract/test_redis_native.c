@@ -1043,7 +1043,9 @@ static size_t count_removing(struct nv *t, const char *path, const char *command
 static void a_listing_goes_on_behind_long_names_that_are_gone(void **state)
 {
 	struct nv *t = *state;
+	struct pfs_list *list, *more;
 	char name[301];
+	uint64_t id;
 	int c;
 
 	start(t);
@@ -1059,6 +1061,17 @@ static void a_listing_goes_on_behind_long_names_that_are_gone(void **state)
 	rd_do(t->r->cli, "DEL h");
 	catch_up(t);
 	assert_int_equal(count_removing(t, "", "DEL %s%b", ""), 8);
+	/* More than a page of them. */
+	rd_do(t->r->cli, "HSET h a v b v c v d v e v f v g v");
+	catch_up(t);
+	id = id_of(t, "h");
+	assert_int_equal(pfs_store_list(t->s, id, 0, 2, &list), 0);
+	rd_do(t->r->cli, "HDEL h c d e f");
+	assert_int_equal(pfs_store_list(t->s, id, list->entries[1].cursor, 2, &more), 0);
+	assert_int_equal(more->n, 1);
+	assert_true(more->end);
+	pfs_list_free(list);
+	pfs_list_free(more);
 }
 
 /* The keys of two databases change places, of which the server tells nobody. */
