@@ -2,7 +2,7 @@
  * Private to backends/adopt/.
  *
  *	adopt.c		the backend's calls: look-up, listing, reading
- *	commit.c	what a batch means to a view
+ *	commit.c	what a batch means to a view; with key.c, content.c, entry.c, attr.c and rename.c: commit.h
  *	node.c		the table of nodes
  *	edit.c		what mutations make of a value
  *	intake.c	what is taken in as a whole
