@@ -11,7 +11,7 @@
 #include "backends/sql/tables_import.h"
 #include "backends/sql/tables_write.h"
 
-static struct tables *tables_of(struct pfs_view *view)
+struct tables *tables_of(struct pfs_view *view)
 {
 	return pfs_container_of(view, struct tables, view);
 }
@@ -233,8 +233,7 @@ static int copy_key(struct tables_session *s, const struct tables_table *t, stru
 	return 0;
 }
 
-/* A short name: which key has it? Keys that are too short for one are left out by the engine. */
-static int find_short(struct tables_session *s, const struct tables_table *t,
+int tables_find_short(struct tables_session *s, const struct tables_table *t,
 		      struct tables_key *key)
 {
 	struct tables_place all = {.table = t, .order = -1, .limit = -1, .sample = -1};
@@ -277,7 +276,7 @@ int tables_row(struct tables_session *s, struct tables_place *p, const size_t *c
 	int err = 0;
 
 	if (p->key.lookup)
-		err = find_short(s, p->table, &p->key);
+		err = tables_find_short(s, p->table, &p->key);
 	if (err)
 		return err;
 	tables_sql_select(&sql, p, columns, n);
@@ -299,92 +298,6 @@ int tables_row(struct tables_session *s, struct tables_place *p, const size_t *c
 	pfs_buf_release(&name);
 	tables_sql_release(&sql);
 	return err;
-}
-
-/* ---- attributes ----------------------------------------------------------------------------- */
-
-/* Different contents have different versions, as good as 64 bits can tell. */
-static uint64_t version_of(uint64_t seed, struct pfs_bytes b)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ seed * UINT64_C(0x9e3779b97f4a7c15), word;
-	size_t i;
-
-	for (i = 0; i + 8 <= b.len; i += 8) {
-		memcpy(&word, b.p + i, 8);
-		h = (h ^ word) * UINT64_C(0x9fb21c651e98df25);
-		h ^= h >> 32;
-	}
-	for (; i < b.len; i++)
-		h = (h ^ (unsigned char)b.p[i]) * UINT64_C(0x100000001b3);
-	h = (h ^ b.len) * UINT64_C(0x9fb21c651e98df25);
-	h ^= h >> 29;
-	return h ? h : 1;
-}
-
-/* Below a selection the same row has another path; what changes by the one is not told of the other. */
-static bool is_derived(const struct tables_place *p)
-{
-	return p->virtual_ || p->kind == TABLES_ROW_FILE;
-}
-
-static void dir_attr_of(bool writable, struct pfs_view_attr *out)
-{
-	*out = (struct pfs_view_attr){.mode = S_IFDIR | (writable ? 0777 : 0555), .version = 1};
-}
-
-/* A directory of rows: they can be made or removed. */
-static void dir_attr(const struct tables_table *t, struct pfs_view_attr *out)
-{
-	dir_attr_of(!t || (!t->read_only && !(t->no_insert && t->no_delete)), out);
-}
-
-static bool row_writable(const struct tables_table *t)
-{
-	return !t->read_only && !(t->no_insert && t->no_update);
-}
-
-/* Is of every table, and not to be opened where that cannot be written. */
-static void import_attr(struct pfs_view_attr *out)
-{
-	*out = (struct pfs_view_attr){.mode = S_IFREG | 0200, .version = 1, .intake = true};
-}
-
-static void file_attr(struct pfs_bytes content, bool read_only, struct pfs_view_attr *out)
-{
-	*out = (struct pfs_view_attr){.mode = S_IFREG | (read_only ? 0444 : 0),
-				      .size = content.len,
-				      .version = version_of(1, content)};
-}
-
-void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,
-		      const struct pfs_value *v, struct pfs_view_attr *out)
-{
-	bool writable = !t->read_only && !col->computed && !col->unwritable;
-
-	*out = (struct pfs_view_attr){
-		.mode = S_IFREG | (writable ? 0222 : 0) | (col->unreadable ? 0 : 0444),
-		.size = v->bytes.len,
-		.version = version_of((uint64_t)v->type + 2, v->bytes)};
-}
-
-/* The column that says when a row was changed; -1: the table has none. */
-static int mtime_column(const struct tables *v, const struct tables_table *t)
-{
-	int at = v->mtime_column ? tables_column_named(t, pfs_bytes_str(v->mtime_column)) : -1;
-
-	return at >= 0 && t->columns[at].unreadable ? -1 : at;
-}
-
-/* Whole numbers are seconds since 1970; 0: it says no time. */
-static int64_t time_of(const struct pfs_value *v)
-{
-	int64_t at = 0;
-
-	if (v->type == PFS_VALUE_INTEGER && v->num > 0 && v->num < INT64_MAX / NSEC_PER_SEC)
-		return v->num * NSEC_PER_SEC;
-	if (v->type != PFS_VALUE_TEXT || pfs_rows_parse_time(v->bytes, &at))
-		return 0;
-	return at;
 }
 
 /* ---- what is made as a whole ---------------------------------------------------------------- */
@@ -483,7 +396,7 @@ static int check_columns(const struct tables_place *p)
 	return err;
 }
 
-static int check_table(const struct tables_table *t)
+int tables_check(const struct tables_table *t)
 {
 	if (!t || !t->fault)
 		return 0;
@@ -503,12 +416,12 @@ int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_b
 		render_info(p->table, out);
 		break;
 	case TABLES_COUNT:
-		err = check_table(p->table);
+		err = tables_check(p->table);
 		if (!err)
 			err = render_count(s, p, out);
 		break;
 	default:
-		err = check_table(p->table);
+		err = tables_check(p->table);
 		if (!err)
 			err = check_columns(p);
 		if (!err)
@@ -523,7 +436,7 @@ int tables_render(struct tables_session *s, struct tables_place *p, struct pfs_b
 
 static int stat_cell(struct tables_session *s, struct tables_place *p, struct pfs_view_attr *out)
 {
-	int mtime = mtime_column(s->v, p->table), err;
+	int mtime = tables_mtime_column(s->v, p->table), err;
 	size_t columns[2] = {p->column, mtime < 0 ? 0 : (size_t)mtime};
 	struct pfs_rows *r = NULL;
 	struct pfs_value v;
@@ -535,7 +448,7 @@ static int stat_cell(struct tables_session *s, struct tables_place *p, struct pf
 	tables_cell_attr(p->table, &p->table->columns[p->column], &v, out);
 	if (mtime >= 0) {
 		tables_column_at(s, r, tables_nkeys(p->table) + 1, &v);
-		out->mtime = time_of(&v);
+		out->mtime = tables_time_of(&v);
 	}
 	s->v->db->ops->end(r);
 	return 0;
@@ -549,7 +462,7 @@ static int stat_row(struct tables_session *s, struct tables_place *p, struct pfs
 	if (err)
 		return err;
 	s->v->db->ops->end(r);
-	dir_attr_of(row_writable(p->table), out);
+	tables_dir_attr_of(tables_row_writable(p->table), out);
 	return 0;
 }
 
@@ -563,26 +476,26 @@ static int stat_place(struct tables_session *s, struct tables_place *p, struct p
 	case TABLES_ROWS:
 	case TABLES_SEGMENT:
 	case TABLES_IMPORTS:
-		dir_attr(p->kind == TABLES_ROOT ? NULL : p->table, out);
+		tables_dir_attr(p->kind == TABLES_ROOT ? NULL : p->table, out);
 		return 0;
 	case TABLES_ROW:
-		err = check_table(p->table);
+		err = tables_check(p->table);
 		return err ? err : stat_row(s, p, out);
 	case TABLES_CELL:
-		err = check_table(p->table);
+		err = tables_check(p->table);
 		return err ? err : stat_cell(s, p, out);
 	case TABLES_EXPORT:
 		*out = (struct pfs_view_attr){.mode = S_IFREG | 0444, .version = 1, .unsized = true};
 		return 0;
 	case TABLES_IMPORT:
-		import_attr(out);
+		tables_import_attr(out);
 		return 0;
 	default:
 		err = tables_render(s, p, &text);
 		if (!err)
-			file_attr((struct pfs_bytes){text.data, text.len},
+			tables_file_attr((struct pfs_bytes){text.data, text.len},
 				  p->kind != TABLES_ROW_FILE || p->format != TABLES_JSON ||
-					  !row_writable(p->table),
+					  !tables_row_writable(p->table),
 				  out);
 		pfs_buf_release(&text);
 		return err;
@@ -594,7 +507,7 @@ int tables_stat_place(struct tables_session *s, struct tables_place *p, struct p
 	int err = stat_place(s, p, out);
 
 	if (!err)
-		out->derived = is_derived(p);
+		out->derived = tables_is_derived(p);
 	return err;
 }
 
@@ -639,7 +552,7 @@ static ssize_t read_cell(struct tables_session *s, struct tables_place *p, struc
 	struct pfs_value v;
 	ssize_t n;
 
-	n = check_table(p->table);
+	n = tables_check(p->table);
 	/* The first piece is often the only one. */
 	if (!n && !stamp[0] && off) {
 		n = tables_large_row_stamp(s, p, stamp);
@@ -689,7 +602,7 @@ static ssize_t read_place(struct tables_session *s, struct tables_place *p, stru
 		n = tables_render(s, p, &text);
 		all = (struct pfs_bytes){text.data, text.len};
 		if (!n) {
-			*version = version_of(1, all);
+			*version = tables_version(1, all);
 			n = give(all, off, buf, len);
 		}
 		pfs_buf_release(&text);
@@ -735,433 +648,11 @@ static int tb_snapshot(struct pfs_view *view, struct pfs_bytes path, int *fd)
 		return err;
 	err = tables_path(s.catalog, path, &p);
 	if (!err)
-		err = check_table(p.table);
+		err = tables_check(p.table);
 	if (!err)
 		err = check_columns(&p);
 	if (!err)
 		err = p.kind == TABLES_EXPORT ? tables_export(&s, &p, fd) : -EOPNOTSUPP;
-	tables_place_release(&p);
-	return tables_leave(&s, err);
-}
-
-/* ---- list ----------------------------------------------------------------------------------- */
-
-/* A page of a listing. */
-struct page {
-	struct tables_session *s;
-	struct tables_place *p;
-	struct pfs_bytes path, after;
-	size_t limit, told;
-	pfs_view_entry_fn fn;
-	void *arg;
-	bool *end;
-};
-
-static int tell(struct page *page, struct pfs_bytes name, const struct pfs_view_attr *attr)
-{
-	struct pfs_view_attr told = *attr;
-
-	told.derived = is_derived(page->p);
-	page->told++;
-	return page->fn(page->arg, name, &told);
-}
-
-static bool full(const struct page *page)
-{
-	return page->told >= page->limit;
-}
-
-/* Names that are all known, in the order of `name_at`: those behind `after`. */
-static int list_names(struct page *page, size_t n, const char *(*name_at)(const struct page *, size_t),
-		      int (*attr_at)(const struct page *, size_t, struct pfs_view_attr *))
-{
-	struct pfs_view_attr attr;
-	size_t i = 0;
-	int err = 0;
-
-	if (page->after.len) {
-		while (i < n && !pfs_bytes_eq(pfs_bytes_str(name_at(page, i)), page->after))
-			i++;
-		if (i == n) /* it went: what follows cannot be told */
-			return -ESTALE;
-		i++;
-	}
-	for (; i < n && !full(page) && !err; i++) {
-		err = attr_at(page, i, &attr);
-		if (!err)
-			err = tell(page, pfs_bytes_str(name_at(page, i)), &attr);
-	}
-	*page->end = i == n;
-	return err;
-}
-
-static const char *table_name(const struct page *page, size_t i)
-{
-	return page->s->catalog->tables[i].file;
-}
-
-static int table_attr(const struct page *page, size_t i, struct pfs_view_attr *out)
-{
-	dir_attr(&page->s->catalog->tables[i], out);
-	return 0;
-}
-
-static int list_root(struct page *page)
-{
-	const struct tables_catalog *c = page->s->catalog;
-	struct pfs_view_attr attr;
-	size_t i;
-	int err = 0;
-
-	for (i = 0; i < c->ntables && !full(page) && !err; i++) {
-		struct pfs_bytes name = pfs_bytes_str(table_name(page, i));
-		size_t n = name.len < page->after.len ? name.len : page->after.len;
-		int cmp = n ? memcmp(name.p, page->after.p, n) : 0;
-
-		if (cmp < 0 || (cmp == 0 && name.len <= page->after.len))
-			continue;
-		err = table_attr(page, i, &attr);
-		if (!err)
-			err = tell(page, name, &attr);
-	}
-	*page->end = i == c->ntables;
-	return err;
-}
-
-/* Columns of a row, in the order of the table. */
-static int list_row(struct page *page)
-{
-	struct tables_place *p = page->p;
-	size_t n = p->columns ? p->ncolumns : p->table->ncolumns, first = 0, i;
-	size_t *columns = calloc(n + 1, sizeof(*columns));
-	int mtime = mtime_column(page->s->v, p->table), err, at;
-	struct pfs_view_attr attr;
-	struct pfs_rows *r = NULL;
-	struct pfs_value v;
-	int64_t changed = 0;
-
-	if (!columns)
-		return -ENOMEM;
-	for (i = 0; i < n; i++)
-		columns[i] = p->columns ? p->columns[i] : i;
-	if (page->after.len) {
-		at = tables_find_column(p->table, page->after);
-		for (first = 0; first < n && (int)columns[first] != at; first++)
-			;
-		first++;
-	}
-	columns[n] = mtime < 0 ? 0 : (size_t)mtime;
-	err = tables_row(page->s, p, columns, n + (mtime >= 0), &r);
-	if (!err && mtime >= 0) {
-		tables_column_at(page->s, r, tables_nkeys(p->table) + n, &v);
-		changed = time_of(&v);
-	}
-	for (i = first; i < n && !err && !full(page); i++) {
-		const struct tables_column *col = &p->table->columns[columns[i]];
-
-		tables_column_at(page->s, r, tables_nkeys(p->table) + i, &v);
-		tables_cell_attr(p->table, col, &v, &attr);
-		attr.mtime = changed;
-		err = tell(page, pfs_bytes_str(col->file), &attr);
-	}
-	*page->end = i >= n;
-	page->s->v->db->ops->end(r);
-	free(columns);
-	if (err == -ENOENT && tables_pending_can(p))
-		err = tables_pending_columns(page->s->v, p, page->after, page->limit, page->fn,
-					     page->arg, page->end);
-	return err;
-}
-
-/* Tell rows until the page is full. *more: there may be others. */
-static int tell_rows(struct page *page, const struct tables_sql *sql, bool *more)
-{
-	const struct tables_table *t = page->p->table;
-	struct pfs_view_attr attr;
-	struct pfs_buf name = {0};
-	struct pfs_rows *r = NULL;
-	int err;
-
-	dir_attr_of(row_writable(t), &attr);
-	*more = true;
-	err = tables_first_row(page->s, sql, &r);
-	while (!err) {
-		err = tables_row_name(page->s, t, r, &name);
-		if (!err)
-			err = tell(page, (struct pfs_bytes){name.data, name.len}, &attr);
-		if (!err && full(page))
-			break;
-		if (!err)
-			err = page->s->v->db->ops->next(r);
-		err = err > 0 ? 0 : err ? err : -ENOENT;
-	}
-	if (err == -ENOENT) {
-		*more = false;
-		err = 0;
-	}
-	page->s->v->db->ops->end(r);
-	pfs_buf_release(&name);
-	return err;
-}
-
-/* Rows in the order of their keys; those whose keys have NULLs come last. */
-static int list_by_key(struct page *page, const struct tables_key *after, bool *more)
-{
-	const struct tables_table *t = page->p->table;
-	bool nulls = after && after->by_rowid;
-	struct tables_sql sql = {0};
-	int err = 0;
-
-	*more = false;
-	if (!nulls) {
-		tables_sql_select(&sql, page->p, NULL, 0);
-		if (t->nullable)
-			tables_sql_null_key(&sql, t, false);
-		if (after)
-			tables_sql_after(&sql, t, after);
-		tables_sql_order(&sql, page->p);
-		tables_sql_limit(&sql, (int64_t)page->limit);
-		err = tell_rows(page, &sql, more);
-		tables_sql_release(&sql);
-	}
-	if (err || *more || !t->nullable)
-		return err;
-	tables_sql_select(&sql, page->p, NULL, 0);
-	tables_sql_null_key(&sql, t, true);
-	if (nulls) {
-		tables_sql_str(&sql, " AND ");
-		tables_sql_column(&sql, t->rowid);
-		tables_sql_str(&sql, " > ");
-		tables_sql_param(&sql, &after->values[0]);
-	}
-	tables_sql_str(&sql, " ORDER BY ");
-	tables_sql_column(&sql, t->rowid);
-	tables_sql_limit(&sql, (int64_t)(page->limit - page->told));
-	err = tell_rows(page, &sql, more);
-	tables_sql_release(&sql);
-	return err;
-}
-
-/* Rows that are not complete yet come behind all others. */
-static int list_pending(struct page *page, struct pfs_bytes after)
-{
-	return tables_pending_list(page->s->v, page->p->table, after, page->limit - page->told,
-				   page->fn, page->arg, page->end);
-}
-
-static int list_rows(struct page *page)
-{
-	const struct tables_table *t = page->p->table;
-	struct tables_key key = {0};
-	bool more = false, resumes = page->after.len > 0;
-	int err = 0;
-
-	if (page->p->order >= 0 || page->p->sample >= 0)
-		return tables_drawn_list(page->s, page->p, page->path, page->after, page->limit,
-					 page->fn, page->arg, page->end);
-	if (resumes && !page->p->virtual_ && tables_pending_has(page->s->v, t, page->after))
-		return list_pending(page, page->after);
-	if (resumes)
-		err = tables_key_parse(t, page->after, &key);
-	if (!err && key.lookup)
-		err = find_short(page->s, t, &key);
-	/* It has gone: on from what it began with. */
-	if (err == -ENOENT && key.lookup && t->nkeys == 1)
-		err = tables_key_parse(t, pfs_name_short_stem(page->after), &key);
-	if (err == -ENOENT)
-		err = -ESTALE;
-	if (!err)
-		err = list_by_key(page, resumes ? &key : NULL, &more);
-	tables_key_release(&key);
-	*page->end = !more;
-	if (!err && !more && !page->p->virtual_ && page->told < page->limit)
-		err = list_pending(page, PFS_BYTES(""));
-	else if (!err && !more && !page->p->virtual_)
-		*page->end = false; /* they are asked for then */
-	return err;
-}
-
-/* ---- directories on the way to a selection -------------------------------------------------- */
-
-static int plain_dir(const struct page *page, size_t i, struct pfs_view_attr *out)
-{
-	(void)i;
-	dir_attr(page->p->table, out);
-	return 0;
-}
-
-static const char *column_file(const struct page *page, size_t i)
-{
-	return page->p->table->columns[i].file;
-}
-
-static const char *op_name(const struct page *page, size_t i)
-{
-	(void)page;
-	return tables_op_names[i];
-}
-
-static const char *format_name(const struct page *page, size_t i)
-{
-	(void)page;
-	return tables_format_names[i];
-}
-
-static int export_attr(const struct page *page, size_t i, struct pfs_view_attr *out)
-{
-	(void)page;
-	(void)i;
-	*out = (struct pfs_view_attr){.mode = S_IFREG | 0444, .version = 1, .unsized = true};
-	return 0;
-}
-
-static const char *import_name(const struct page *page, size_t i)
-{
-	(void)page;
-	return tables_import_names[i];
-}
-
-static int import_attr_at(const struct page *page, size_t i, struct pfs_view_attr *out)
-{
-	(void)page;
-	(void)i;
-	import_attr(out);
-	return 0;
-}
-
-static int list_imports(struct page *page)
-{
-	return page->p->nparts
-		       ? list_names(page, TABLES_IMPORT_FORMATS, format_name, import_attr_at)
-		       : list_names(page, TABLES_IMPORT_HOWS, import_name, plain_dir);
-}
-
-/* Columns with an index. */
-static int list_indexed(struct page *page)
-{
-	const struct tables_table *t = page->p->table;
-	struct pfs_view_attr attr;
-	size_t i = 0;
-	int err = 0;
-
-	if (page->after.len)
-		i = (size_t)tables_find_column(t, page->after) + 1;
-	dir_attr(t, &attr);
-	for (; i < t->ncolumns && !err && !full(page); i++)
-		if (t->columns[i].indexed)
-			err = tell(page, pfs_bytes_str(t->columns[i].file), &attr);
-	*page->end = i >= t->ncolumns;
-	return err;
-}
-
-/* The values of a column that has an index, NULL first, but for those that are too long for a name. */
-static int list_values(struct page *page)
-{
-	const struct tables_column *col = &page->p->table->columns[page->p->segment_column];
-	struct tables_sql sql = {0};
-	struct pfs_buf text = {0}, name = {0};
-	struct pfs_view_attr attr;
-	struct pfs_rows *r = NULL;
-	struct pfs_value v;
-	bool more = true;
-	int err = 0;
-
-	tables_sql_str(&sql, "SELECT DISTINCT ");
-	tables_sql_column(&sql, col->name);
-	tables_sql_from(&sql, page->p);
-	if (page->after.len) {
-		err = tables_name_parse(page->after, col->affinity, &v, &text);
-		tables_sql_str(&sql, " AND ");
-		tables_sql_column(&sql, col->name);
-		tables_sql_str(&sql, v.type == PFS_VALUE_NULL ? " IS NOT NULL" : " > ");
-		if (v.type != PFS_VALUE_NULL)
-			tables_sql_value(&sql, &v);
-	}
-	tables_sql_str(&sql, " ORDER BY 1");
-	dir_attr(page->p->table, &attr);
-	if (!err)
-		err = tables_first_row(page->s, &sql, &r);
-	while (!err) {
-		tables_column_at(page->s, r, 0, &v);
-		name.len = 0;
-		pfs_buf_str(&name, "");
-		tables_name_value(&v, col->affinity, false, &name);
-		tables_name_dot(&name);
-		if (name.failed)
-			err = -ENOMEM;
-		else if (name.len <= PFS_NAME_MAX)
-			err = tell(page, (struct pfs_bytes){name.data, name.len}, &attr);
-		if (!err && full(page))
-			break;
-		if (!err)
-			err = page->s->v->db->ops->next(r);
-		err = err > 0 ? 0 : err ? err : -ENOENT;
-	}
-	if (err == -ENOENT) {
-		more = false;
-		err = 0;
-	}
-	*page->end = !more;
-	page->s->v->db->ops->end(r);
-	tables_sql_release(&sql);
-	pfs_buf_release(&text);
-	pfs_buf_release(&name);
-	return err;
-}
-
-static int list_segment(struct page *page)
-{
-	const struct tables_place *p = page->p;
-
-	if (p->segment == TABLES_BY)
-		return p->nparts ? list_values(page) : list_indexed(page);
-	if ((p->segment == TABLES_WHERE && !p->nparts) || p->segment == TABLES_ORDER)
-		return list_names(page, p->table->ncolumns, column_file, plain_dir);
-	if (p->segment == TABLES_WHERE && p->nparts == 1)
-		return list_names(page, TABLES_OPS, op_name, plain_dir);
-	if (p->segment == TABLES_EXPORTS)
-		return list_names(page, TABLES_FORMATS, format_name, export_attr);
-	*page->end = true; /* anything goes */
-	return 0;
-}
-
-static int list_place(struct page *page)
-{
-	int err = check_table(page->p->table);
-
-	if (err)
-		return err;
-	switch (page->p->kind) {
-	case TABLES_ROOT:
-		return list_root(page);
-	case TABLES_ROWS:
-		return list_rows(page);
-	case TABLES_SEGMENT:
-		return list_segment(page);
-	case TABLES_IMPORTS:
-		return list_imports(page);
-	case TABLES_ROW:
-		return list_row(page);
-	default:
-		return -ENOTDIR;
-	}
-}
-
-static int tb_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes after,
-		   size_t limit, pfs_view_entry_fn fn, void *arg, bool *end)
-{
-	struct tables_session s;
-	struct tables_place p;
-	struct page page = {.s = &s, .p = &p, .path = path, .after = after, .limit = limit, .fn = fn,
-			    .arg = arg, .end = end};
-	int err;
-
-	err = tables_enter(tables_of(view), false, &s);
-	if (err)
-		return err;
-	err = tables_path(s.catalog, path, &p);
-	if (!err)
-		err = list_place(&page);
 	tables_place_release(&p);
 	return tables_leave(&s, err);
 }
@@ -1181,7 +672,7 @@ static int is_null(struct pfs_view *view, struct pfs_bytes path)
 	if (err)
 		return err;
 	err = tables_path(s.catalog, path, &p);
-	if (!err && p.kind == TABLES_CELL && !check_table(p.table)) {
+	if (!err && p.kind == TABLES_CELL && !tables_check(p.table)) {
 		err = tables_row(&s, &p, &p.column, 1, &r);
 		if (!err) {
 			tables_column_at(&s, r, tables_nkeys(p.table), &v);
@@ -1280,7 +771,7 @@ static const struct pfs_view_ops tables_ops = {
 	.free = tb_free,
 	.start = tb_start,
 	.stat = tb_stat,
-	.list = tb_list,
+	.list = tables_list,
 	.read = tb_read,
 	.snapshot = tb_snapshot,
 	.intake = tables_intake,

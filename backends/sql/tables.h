@@ -16,7 +16,9 @@
  * those of the catalogue and whose values are parameters. What begins with a dot, and KEY.json, is never
  * listed.
  *
- *	tables.c	 the view: look-up, listing, reading
+ *	tables.c	 the view: look-up, reading
+ *	tables_list.c	 ... and listing
+ *	tables_attr.c	 what files and directories are like
  *	tables_catalog.c what the schema says, kept until it changes
  *	tables_name.c	 names of files for keys, columns and tables
  *	tables_path.c	 paths
@@ -333,6 +335,11 @@ struct tables_session {
 	bool trial; /* nothing is committed */
 };
 
+struct tables *tables_of(struct pfs_view *view);
+/* Why the table cannot be shown: -errno. NULL: 0. */
+int tables_check(const struct tables_table *t);
+/* A short name: which key has it? Keys that are too short for one are left out by the engine. */
+int tables_find_short(struct tables_session *s, const struct tables_table *t, struct tables_key *key);
 /* A connection that turns out broken is made anew: nothing has been done on it yet. */
 int tables_enter(struct tables *v, bool write, struct tables_session *out);
 /* Keep the session's catalogue longer than the session: to be put. */
@@ -366,8 +373,31 @@ int tables_temp_drain(int fd, struct pfs_buf *b);
 int tables_export(struct tables_session *s, struct tables_place *p, int *fd);
 /* A file without a name that has this content. */
 int tables_file(int *fd, struct pfs_bytes content);
+
+/* ---- tables_attr.c -------------------------------------------------------------------------- */
+
+/* A version for a content: the same for the same bytes. */
+uint64_t tables_version(uint64_t seed, struct pfs_bytes b);
+/* Is what is there made of other data? */
+bool tables_is_derived(const struct tables_place *p);
+void tables_dir_attr_of(bool writable, struct pfs_view_attr *out);
+/* A directory of rows: they can be made or removed. t NULL: of tables. */
+void tables_dir_attr(const struct tables_table *t, struct pfs_view_attr *out);
+/* Can some column of a row be written? */
+bool tables_row_writable(const struct tables_table *t);
+/* Is of every table, and not to be opened where that cannot be written. */
+void tables_import_attr(struct pfs_view_attr *out);
+void tables_file_attr(struct pfs_bytes content, bool read_only, struct pfs_view_attr *out);
 void tables_cell_attr(const struct tables_table *t, const struct tables_column *col,
 		      const struct pfs_value *v, struct pfs_view_attr *out);
+/* The column that says when a row was changed; -1: the table has none. */
+int tables_mtime_column(const struct tables *v, const struct tables_table *t);
+int64_t tables_time_of(const struct pfs_value *v);
+
+/* ---- tables_list.c -------------------------------------------------------------------------- */
+
+int tables_list(struct pfs_view *view, struct pfs_bytes path, struct pfs_bytes after, size_t limit,
+		pfs_view_entry_fn fn, void *arg, bool *end);
 
 /* ---- tables_large.c ------------------------------------------------------------------------- */
 

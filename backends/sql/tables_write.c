@@ -11,11 +11,6 @@
 #include "backends/names.h"
 #include "backends/sql/tables_write.h"
 
-static struct tables *tables_of(struct pfs_view *view)
-{
-	return pfs_container_of(view, struct tables, view);
-}
-
 static int refuse(int err, const struct tables_column *col, const char *why)
 {
 	pfs_error_text_set("column %s%s%s: %s", col->name, *col->type ? " " : "", col->type, why);
@@ -416,13 +411,18 @@ int tables_field_value(const struct tables_table *t, const struct tables_column 
 		       const struct pfs_value *old, const struct tables_json_field *f,
 		       struct tables_assign *out)
 {
-	bool word = f->kind == TABLES_JSON_NUMBER || f->kind == TABLES_JSON_BOOL;
+	int err;
 
 	/* An engine that parses words as the type of the column would round a number to fit. */
-	if (!word || !t->engine->typed)
-		return field_value(col, old, f, out);
-	out->value = pfs_value_text((struct pfs_bytes){f->text.data, f->text.len});
-	return 0;
+	if (t->engine->typed && f->kind == TABLES_JSON_BOOL) {
+		out->value = pfs_value_text((struct pfs_bytes){f->text.data, f->text.len});
+		return 0;
+	}
+	err = field_value(col, old, f, out);
+	if (!err && t->engine->typed &&
+	    (out->value.type == PFS_VALUE_INTEGER || out->value.type == PFS_VALUE_REAL))
+		out->value.type = PFS_VALUE_TEXT;
+	return err;
 }
 
 /* The columns that the object changes in a row that is at `r`, or NULL: makes. */
