@@ -183,12 +183,14 @@ static int open_intake(struct pfs_file *file, uint64_t id)
 						  &file->intake));
 }
 
-static ssize_t write_intake(struct pfs_file *file, const void *buf, size_t len, off_t off)
+static ssize_t write_intake(struct pfs_file *file, uint64_t owner, const void *buf, size_t len,
+			    off_t off)
 {
 	struct pfs_bytes data = {buf, len};
 	int err;
 
 	file->taken = true;
+	file->writer = owner;
 	err = pfs_intake_write(file->intake, file->flags & O_APPEND ? -1 : off, data);
 	return err ? note_intake(file, err) : (ssize_t)len;
 }
@@ -197,6 +199,7 @@ static int finish_intake(struct pfs_file *file)
 {
 	int err = queued(file->node) ? pfs_queue_settle(file->node->vol) : 0;
 
+	file->writer = 0;
 	return err ? err : note_intake(file, pfs_intake_finish(file->intake));
 }
 
@@ -472,7 +475,7 @@ ssize_t pfs_fs_write(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 	if (!file->data)
 		return -EPERM;
 	if (file->intake)
-		return write_intake(file, buf, len, off);
+		return write_intake(file, ctx->owner, buf, len, off);
 	if ((file->flags & O_APPEND) && !from_cache)
 		append = file->direct ? PFS_APPEND_DIRECT : PFS_APPEND_PAGES;
 	mode = pfs_node_attr_known(file->node).mode;
@@ -554,6 +557,13 @@ int pfs_fs_flush(struct pfs_fs *fs, struct pfs_file *file)
 			return told(file, err);
 	}
 	return tell_losses(file);
+}
+
+int pfs_fs_close(struct pfs_fs *fs, struct pfs_file *file, uint64_t owner)
+{
+	if (file->intake && file->writer && file->writer != owner)
+		return 0;
+	return pfs_fs_flush(fs, file);
 }
 
 int pfs_fs_fsync(struct pfs_fs *fs, struct pfs_file *file, bool datasync)

@@ -96,6 +96,7 @@ void pfs_fs_free(struct pfs_fs *fs);
 struct pfs_ctx {
 	uint32_t uid, gid, pid;
 	uint32_t umask;
+	uint64_t owner; /* of a write: whose descriptor it is by, as pfs_fs_close() has it; 0: unknown */
 };
 
 /*
@@ -185,6 +186,11 @@ ssize_t pfs_fs_write(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 		     const void *buf, size_t len, off_t off, bool from_cache);
 /* close(2) of one descriptor. */
 int pfs_fs_flush(struct pfs_fs *fs, struct pfs_file *file);
+/*
+ * The same, by `owner`: what is taken in as a whole is not ended by a process that has inherited the descriptor
+ * and closes it, while another writes.
+ */
+int pfs_fs_close(struct pfs_fs *fs, struct pfs_file *file, uint64_t owner);
 int pfs_fs_fsync(struct pfs_fs *fs, struct pfs_file *file, bool datasync);
 /* The last close: file is consumed. */
 void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file);

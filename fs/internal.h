@@ -166,6 +166,7 @@ struct pfs_file {
 	int snapshot;	     /* objects without a size: theirs, a descriptor; else -1 */
 	struct pfs_intake *intake; /* what is taken in as a whole; else NULL */
 	_Atomic bool taken;	   /* something was written to it */
+	_Atomic uint64_t writer;   /* by whom at last; 0: unknown, or taken in */
 	struct pfs_lock_call *unlock; /* once it had a lock: for its end */
 };
 

@@ -509,6 +509,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	ssize_t n;
 
 	(void)ino;
+	ctx.owner = fi->lock_owner;
 	n = pfs_fs_write(req_fs(req), &ctx, file_of(fi), buf, size, off, fi->writepage);
 	if (n < 0)
 		reply_err(req, (int)n);

@@ -181,7 +181,7 @@ void pfs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int err;
 
 	(void)ino;
-	err = pfs_fs_flush(ops->fs, call.file);
+	err = pfs_fs_close(ops->fs, call.file, fi->lock_owner);
 	if (!pfs_fs_has_posix_locks(call.file)) {
 		fuse_reply_err(req, -err);
 		return;

@@ -80,6 +80,9 @@ echo '{"id":14,"name":"again"}' | tee -a "$I/append/jsonl" >/dev/null
 printf 'name,id\ndd,15' | dd bs=1M of="$I/append/csv" conv=fsync status=none
 { sleep 0.1; echo '{"id":16,"name":"late"}'; } >"$I/append/jsonl"
 { cat "$T/json" | sed 's/11/17/'; } >"$I/append/json"
+# Who has only inherited it ends nothing, least of all within a row.
+{ printf 'id,name\n9,who'; sh -c : >/dev/null; printf 'le\n'; } >"$I/append/csv"
+eq "not cut off" "$(app "SELECT name FROM ${S}users WHERE id = 9")" whole
 if command -v jq >/dev/null; then
 	jq -c '.[] | .id = 18' "$T/json" >"$I/append/jsonl"
 else
