@@ -293,13 +293,7 @@ static int json_write(struct tables_import *im, struct pfs_bytes data)
 
 static int json_end(struct tables_import *im)
 {
-	int err = json_at(im, tables_json_end(&im->json));
-
-	if (err || im->rows || !im->json.lines || im->how != TABLES_REPLACE)
-		return err;
-	pfs_error_text_set(
-		"no rows: what empties the table is [] as json, or a line of names as csv");
-	return -EINVAL;
+	return json_at(im, tables_json_end(&im->json));
 }
 
 /* ---- the file ------------------------------------------------------------------------------- */
@@ -312,11 +306,22 @@ static int im_write(struct pfs_intake *in, int64_t off, struct pfs_bytes data)
 	return im->format == TABLES_CSV ? csv_write(im, data) : json_write(im, data);
 }
 
+/* A line of names alone may be all that the first of several commands had to say. */
+static int check_replace(const struct tables_import *im)
+{
+	if (im->rows || im->how != TABLES_REPLACE || im->format == TABLES_JSON)
+		return 0;
+	pfs_error_text_set("no rows: what empties the table is [] as json");
+	return -EINVAL;
+}
+
 static int im_finish(struct pfs_intake *in)
 {
 	struct tables_import *im = import_of(in);
 	int err = im->format == TABLES_CSV ? csv_end(im) : json_end(im);
 
+	if (!err)
+		err = check_replace(im);
 	return err ? err : tables_import_run(im);
 }
 

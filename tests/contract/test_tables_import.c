@@ -512,8 +512,8 @@ static void replace_leaves_the_rows_that_it_was_given(void **state)
 	assert_int_equal(import(t, "one/replace/json", "[]"), 0);
 	assert_sql(t, "SELECT count(*) FROM one", "0");
 	sql(t, "INSERT INTO one VALUES ('y')");
-	assert_int_equal(import(t, "one/replace/csv", "v\n"), 0);
-	assert_sql(t, "SELECT count(*) FROM one", "0");
+	assert_refused(t, "one/replace/csv", "v\n", -EINVAL, "[] as json");
+	assert_sql(t, "SELECT count(*) FROM one", "1");
 	assert_int_equal(import(t, "one/append/jsonl", "\n"), 0);
 	/* Others refer to its rows. */
 	assert_refused(t, "users/replace/csv", "id,name\n2,x\n", -EBUSY, "FOREIGN KEY");

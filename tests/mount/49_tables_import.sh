@@ -106,6 +106,8 @@ before=$(app "SELECT count(*) FROM ${S}users")
 touch "$I/replace/json"
 truncate -s 0 "$I/replace/jsonl"
 cp /dev/null "$I/replace/csv"
+refused "error|Invalid" sh -c "{ sh -c 'echo id,name'; sh -c 'echo 1,x'; } >$I/replace/csv"
+says 'no rows' "$I/replace/csv"
 eq "what writes nothing does nothing" "$(app "SELECT count(*) FROM ${S}users")" "$before"
 
 say "what is exported comes back"
