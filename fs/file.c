@@ -183,12 +183,22 @@ static int open_intake(struct pfs_file *file, uint64_t id)
 						  &file->intake));
 }
 
+static int check_cut(const struct pfs_file *file)
+{
+	if (!file->cut)
+		return 0;
+	pfs_error_text_set("what wrote it was killed before its end: nothing of it was taken in");
+	return note_intake(file, -ECANCELED);
+}
+
 static ssize_t write_intake(struct pfs_file *file, uint64_t owner, const void *buf, size_t len,
 			    off_t off)
 {
 	struct pfs_bytes data = {buf, len};
-	int err;
+	int err = check_cut(file);
 
+	if (err)
+		return err;
 	file->taken = true;
 	file->writer = owner;
 	err = pfs_intake_write(file->intake, file->flags & O_APPEND ? -1 : off, data);
@@ -197,8 +207,10 @@ static ssize_t write_intake(struct pfs_file *file, uint64_t owner, const void *b
 
 static int finish_intake(struct pfs_file *file)
 {
-	int err = queued(file->node) ? pfs_queue_settle(file->node->vol) : 0;
+	int err = check_cut(file);
 
+	if (!err && queued(file->node))
+		err = pfs_queue_settle(file->node->vol);
 	file->writer = 0;
 	return err ? err : note_intake(file, pfs_intake_finish(file->intake));
 }
@@ -559,10 +571,14 @@ int pfs_fs_flush(struct pfs_fs *fs, struct pfs_file *file)
 	return tell_losses(file);
 }
 
-int pfs_fs_close(struct pfs_fs *fs, struct pfs_file *file, uint64_t owner)
+int pfs_fs_close(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_file *file)
 {
-	if (file->intake && file->writer && file->writer != owner)
-		return 0;
+	if (file->intake && file->writer) {
+		if (file->writer != ctx->owner)
+			return 0;
+		if (pfs_process_killed(ctx->pid))
+			file->cut = true;
+	}
 	return pfs_fs_flush(fs, file);
 }
 

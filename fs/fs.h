@@ -96,7 +96,7 @@ void pfs_fs_free(struct pfs_fs *fs);
 struct pfs_ctx {
 	uint32_t uid, gid, pid;
 	uint32_t umask;
-	uint64_t owner; /* of a write: whose descriptor it is by, as pfs_fs_close() has it; 0: unknown */
+	uint64_t owner; /* of a write or close: whose descriptor it is by; 0: unknown */
 };
 
 /*
@@ -187,10 +187,10 @@ ssize_t pfs_fs_write(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_fi
 /* close(2) of one descriptor. */
 int pfs_fs_flush(struct pfs_fs *fs, struct pfs_file *file);
 /*
- * The same, by `owner`: what is taken in as a whole is not ended by a process that has inherited the descriptor
- * and closes it, while another writes.
+ * The same, of who is known: what is taken in as a whole is not ended by a process that has inherited the
+ * descriptor and closes it, while another writes; and nothing of it is taken in when who writes it is killed.
  */
-int pfs_fs_close(struct pfs_fs *fs, struct pfs_file *file, uint64_t owner);
+int pfs_fs_close(struct pfs_fs *fs, const struct pfs_ctx *ctx, struct pfs_file *file);
 int pfs_fs_fsync(struct pfs_fs *fs, struct pfs_file *file, bool datasync);
 /* The last close: file is consumed. */
 void pfs_fs_release(struct pfs_fs *fs, struct pfs_file *file);

@@ -167,6 +167,7 @@ struct pfs_file {
 	struct pfs_intake *intake; /* what is taken in as a whole; else NULL */
 	_Atomic bool taken;	   /* something was written to it */
 	_Atomic uint64_t writer;   /* by whom at last; 0: unknown, or taken in */
+	_Atomic bool cut;	   /* who wrote it was killed */
 	struct pfs_lock_call *unlock; /* once it had a lock: for its end */
 };
 
@@ -599,6 +600,9 @@ void pfs_control_stat(struct pfs_fs *fs, struct pfs_node *node, struct stat *st)
 int pfs_control_render(struct pfs_fs *fs, const struct pfs_node *node, struct pfs_buf *out);
 /* The index-th child: its name (owned, free) or -ENOENT behind the last. */
 int pfs_control_child(struct pfs_fs *fs, const struct pfs_node *node, uint64_t index, char **name);
+
+/* process.c: has a signal ended the thread, which is just leaving? Where that cannot be told: no. */
+bool pfs_process_killed(uint32_t pid);
 
 /* entry.c */
 bool pfs_node_writable(const struct pfs_node *node);

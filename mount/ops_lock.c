@@ -178,10 +178,11 @@ void pfs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct pfs_ops_data *ops = fuse_req_userdata(req);
 	struct pfs_lock_call call = {.file = pfs_ops_file(fi)};
+	struct pfs_ctx ctx = {.pid = (uint32_t)fuse_req_ctx(req)->pid, .owner = fi->lock_owner};
 	int err;
 
 	(void)ino;
-	err = pfs_fs_close(ops->fs, call.file, fi->lock_owner);
+	err = pfs_fs_close(ops->fs, &ctx, call.file);
 	if (!pfs_fs_has_posix_locks(call.file)) {
 		fuse_reply_err(req, -err);
 		return;

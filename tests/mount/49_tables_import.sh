@@ -273,6 +273,19 @@ app "INSERT INTO ${S}orders VALUES (7, 1, 'meanwhile')" # nothing is locked
 kill -KILL "$writer"
 wait "$writer" || :
 exec 5>&-
+for signal in KILL TERM; do
+	cat "$T/fifo" >"$I/replace/csv" &
+	writer=$!
+	exec 5>"$T/fifo"
+	printf 'id,name\n62,slow\n63,sl' >&5
+	written() { grep -q "^wchar: [1-9]" "/proc/$writer/io"; }
+	eventually written
+	kill -$signal "$writer"
+	wait "$writer" || :
+	exec 5>&-
+	has 'replace/csv.*ECANCELED.*was killed' "$MNT/.persistfs/stores/app/errors"
+done
+eq "rows stay when a replace is killed" "$(app "SELECT name FROM ${S}users WHERE id = 1")" alice
 echo '{"id":61,"name":"next"}' >"$I/append/jsonl"
 eq "nothing of what was cut off" "$(app "SELECT count(*) FROM ${S}users WHERE id IN (60, 61)")" 1
 
