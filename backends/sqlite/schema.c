@@ -135,7 +135,7 @@ static int update_layout(struct sqlite_conn *c, int64_t have)
 	return err ? err : sqlite_exec(c, sql);
 }
 
-int sqlite_tables_of(const char *path, bool *ours, bool *others)
+static int ask_tables(const char *path, int flags, bool *ours, bool *others)
 {
 	static const char sql[] =
 		"SELECT max(type = 'table' AND name = 'persistfs_meta'),"
@@ -145,7 +145,7 @@ int sqlite_tables_of(const char *path, bool *ours, bool *others)
 	sqlite3 *db = NULL;
 	int rc;
 
-	rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL);
+	rc = sqlite3_open_v2(path, &db, flags, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_busy_timeout(db, 1000);
 	if (rc == SQLITE_OK)
@@ -158,6 +158,16 @@ int sqlite_tables_of(const char *path, bool *ours, bool *others)
 	}
 	sqlite3_finalize(stmt);
 	sqlite3_close(db);
+	return rc;
+}
+
+int sqlite_tables_of(const char *path, bool *ours, bool *others)
+{
+	int rc = ask_tables(path, SQLITE_OPEN_READONLY, ours, others);
+
+	/* Whoever opens it first after a crash undoes what was not committed. */
+	if ((rc & 0xff) == SQLITE_READONLY)
+		rc = ask_tables(path, SQLITE_OPEN_READWRITE, ours, others);
 	return rc == SQLITE_ROW ? 0 : -EIO;
 }
 

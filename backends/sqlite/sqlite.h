@@ -160,8 +160,8 @@ void sqlite_gather_register(void);
  */
 int sqlite_layout(struct sqlite_conn *c, bool create, struct pfs_msg *msg);
 /*
- * Whose tables are in the file at `path`? Opens it for reading, and changes nothing. -errno: that cannot
- * be told (there is no file, it is no database, ...).
+ * Whose tables are in the file at `path`? Opens it for reading, and changes nothing, but that what an
+ * application which crashed had not committed is undone. -errno: that cannot be told (there is no file, ...).
  */
 int sqlite_tables_of(const char *path, bool *ours, bool *others);
 /* The view persistfs_kv and its triggers, one statement or more each, ended by NULL. */

@@ -138,6 +138,20 @@ refused 'Read-only' sh -c "printf no >'$value'"
 stop
 
 if [ "$engine" = sqlite ]; then
+	say "an application has crashed within a transaction"
+	sqlite3 "$T/busy.db" >/dev/null <<-END
+		CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);
+		INSERT INTO notes VALUES (1, 'hello');
+		PRAGMA cache_size = 2;
+		BEGIN;
+		WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+		INSERT INTO notes SELECT i, 'not committed' FROM n;
+		.shell cp "$T/busy.db" "$T/crashed.db"; cp "$T/busy.db-journal" "$T/crashed.db-journal"
+	END
+	"$persistfs" mount "sqlite:$T/crashed.db" "$MNT"
+	eq "what was committed" "$(cat "$MNT/tables/notes/.count")" 1
+	stop
+
 	say "a file with nothing of others has data alone"
 	"$persistfs" mount "sqlite:$T/new.db" "$MNT"
 	echo y >"$MNT/data/y"
