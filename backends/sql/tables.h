@@ -111,7 +111,7 @@ struct tables_engine {
 	const char *defer; /* foreign keys, where they can be, are looked at when the transaction ends */
 	const char *row_stamp; /* an expression that is another for another state of a row; NULL: none */
 	const char *size[2];  /* around a column: how many bytes its text has */
-	const char *lock;  /* behind LOCK TABLE and its name: who writes to it waits; NULL: all writers do */
+	const char *lock;  /* behind LOCK TABLE x: its writers wait; NULL: all writers do anyway */
 	const char *position; /* the function that says where in a text another begins, from 1 */
 	bool typed;	      /* parameters take the type that stands beside them */
 };

@@ -375,7 +375,8 @@ static void json_is_an_array_and_jsonl_one_object_a_line(void **state)
 
 static void a_row_of_more_values_than_columns_can_be_is_not_read(void **state)
 {
-	static const char *const formats[] = {"csv", "json", "jsonl"}, *const values[] = {",", "\"\":1,"};
+	static const char *const formats[] = {"csv", "json", "jsonl"};
+	static const char *const values[] = {",", "\"\":1,"};
 	struct ti *t = *state;
 	struct pfs_buf text = {0};
 	char path[64];
