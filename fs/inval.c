@@ -159,18 +159,27 @@ void pfs_inval_entry_later(struct pfs_fs *fs, struct pfs_node *dir, struct pfs_b
 	push(inv, dir, 0, &name);
 }
 
-void pfs_inval_known_later(struct pfs_fs *fs, struct pfs_node *node)
+/* The name that the kernel knows the node by (owned), and the directory of it (counted); NULL: none. */
+static char *known_name(struct pfs_fs *fs, struct pfs_node *node, struct pfs_node **parent)
 {
-	struct pfs_node *parent;
 	char *name = NULL;
 
 	pfs_node_lock(fs, node);
-	parent = node->known_parent;
-	if (parent) {
+	*parent = node->known_parent;
+	if (*parent) {
 		name = strdup(node->known_name);
-		pfs_node_ref(fs, parent);
+		pfs_node_ref(fs, *parent);
 	}
 	pfs_node_unlock(fs, node);
+	return name;
+}
+
+void pfs_inval_known_later(struct pfs_fs *fs, struct pfs_node *node)
+{
+	struct pfs_node *parent;
+	char *name;
+
+	name = known_name(fs, node, &parent);
 	if (name)
 		pfs_inval_entry_later(fs, parent, pfs_bytes_str(name));
 	if (parent)
@@ -541,15 +550,9 @@ static void tell_each(void *arg, struct pfs_node *node)
 	struct pfs_invalidator *inv = arg;
 	struct pfs_fs *fs = inv->fs;
 	struct pfs_node *parent;
-	char *name = NULL;
+	char *name;
 
-	pfs_node_lock(fs, node);
-	parent = node->known_parent;
-	if (parent) {
-		name = strdup(node->known_name);
-		pfs_node_ref(fs, parent);
-	}
-	pfs_node_unlock(fs, node);
+	name = known_name(fs, node, &parent);
 	if (name)
 		tell_entry(inv, parent, pfs_bytes_str(name));
 	if (parent)

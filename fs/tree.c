@@ -212,19 +212,18 @@ static int start_backend(struct pfs_fs *fs, size_t i, struct pfs_msg *msg)
 	int err;
 
 	err = pfs_backend_start(backend, &why);
-	if (err && err != -ENODATA) {
+	if (err == -ENODATA) /* nothing has been made yet */
+		return 0;
+	if (err) {
 		pfs_msg_set(msg, "backend '%s': %s", backend->name,
 			    why.text[0] ? why.text : strerror(-err));
 		return err;
 	}
-	if (!err)
-		pfs_backend_started(backend);
-	for (v = 0, err = 0; v < fs->nvols && !err; v++) {
+	pfs_backend_started(backend);
+	for (v = 0; v < fs->nvols && !err; v++) {
 		if (fs->vols[v]->config->backend != backend)
 			continue;
 		err = pfs_vol_open(fs->vols[v], &why);
-		if (err == -ENODATA) /* nothing has been made yet */
-			err = 0;
 		if (err)
 			pfs_msg_set(msg, "store '%s': %s", fs->vols[v]->name,
 				    why.text[0] ? why.text : strerror(-err));
