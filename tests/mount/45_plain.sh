@@ -5,33 +5,16 @@
 # SQL engines
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-begin
-need_mount
-own_place
-MNT=$T/mnt
-DB=$T/app.db
-mkdir "$MNT"
-
-# The application's own client. app STATEMENT
-app()
-{
-	case $engine in
-	sqlite) sql "$1" ;;
-	postgres) pg "$1" ;;
-	esac
-}
+. "$(dirname "$0")/tables.sh"
 
 value() { app "SELECT value FROM kv WHERE key = '$1'"; }
 rows() { app "SELECT key || '=' || value || '@' || coalesce(CAST(expiration AS text), '-') FROM $1 ORDER BY key COLLATE $collate"; }
 attr() { getfattr --only-values -n "user.persistfs.$1" "$2"; }
 
 if [ "$engine" = postgres ]; then
-	pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $PG_SCHEMA CASCADE; CREATE SCHEMA $PG_SCHEMA"
 	collate='"C"'
-	dot=$PG_SCHEMA.
 else
 	collate=BINARY
-	dot=
 fi
 for table in kv back; do
 	app "CREATE TABLE $table (key TEXT PRIMARY KEY, value TEXT, expiration TIMESTAMP)"
@@ -50,19 +33,19 @@ config "$T/persistfs.ini" <<-END
 	expires_column = expiration
 
 	[store:look]
-	table = ${dot}kv
+	table = ${S}kv
 
 	[store:flat]
-	table = ${dot}kv
+	table = ${S}kv
 	read_only = no
 
 	[store:tree]
-	table = ${dot}kv
+	table = ${S}kv
 	separator = :
 	read_only = no
 
 	[store:back]
-	table = ${dot}back
+	table = ${S}back
 	separator = :
 	read_only = no
 END
@@ -185,7 +168,7 @@ eq "mkdir" "$(app "SELECT key FROM back WHERE key LIKE 'x%'")" x:y:z
 say "a view can only be read"
 stop
 app "CREATE VIEW shown AS SELECT key, value FROM kv"
-sed -i "s/^table = .*back/table = ${dot}shown/; /^expires_column/d" "$T/persistfs.ini"
+sed -i "s/^table = .*back/table = ${S}shown/; /^expires_column/d" "$T/persistfs.ini"
 mount_ini "$T/persistfs.ini" "$MNT"
 eq "read" "$(cat "$MNT/back/a%2Fb")" slash
 has "read-only: shown is a view" "$MNT/.persistfs/stores/back/health"

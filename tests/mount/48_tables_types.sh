@@ -5,36 +5,19 @@
 # SQL engines
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-begin
-need_mount
-own_place
-MNT=$T/mnt
-DB=$T/app.db
+. "$(dirname "$0")/tables.sh"
 M=$MNT/app
-mkdir "$MNT"
-
-# The application's own client. app STATEMENT
-app()
-{
-	case $engine in
-	sqlite) sql "PRAGMA foreign_keys = ON; $1" ;;
-	postgres) pg "$1" ;;
-	esac
-}
 
 if [ "$engine" = postgres ]; then
-	pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $PG_SCHEMA CASCADE; CREATE SCHEMA $PG_SCHEMA"
 	pg "CREATE TABLE types (id uuid PRIMARY KEY, b boolean, n numeric(30, 10), d double precision,
 		t timestamptz, a int[], j jsonb, x bytea, c char(4), i bigint)"
 	pg "INSERT INTO types VALUES ('6f1b1c4e-0000-4000-8000-000000000001', true, 12345678901234567890.5, 0.1,
 		'2024-02-03 04:05:06.7+00', '{1,2,NULL}', '{\"k\": [1, 2]}', '\\x00ff', 'ab', 9223372036854775807)"
 	blob='\x00ff'
 	bytes=BYTEA
-	S=$PG_SCHEMA.
 else
 	blob=
 	bytes=BLOB
-	S=
 fi
 app "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT UNIQUE, age INTEGER CHECK (age < 150))"
 app "INSERT INTO users VALUES (1, 'alice', 'a@x', 42), (2, 'bob', NULL, NULL)"

@@ -5,31 +5,14 @@
 # SQL engines
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-begin
-need_mount
-own_place
-MNT=$T/mnt
-DB=$T/app.db
-mkdir "$MNT"
-
-# The application's own client. app STATEMENT
-app()
-{
-	case $engine in
-	sqlite) sql "PRAGMA foreign_keys = ON; $1" ;;
-	postgres) pg "$1" ;;
-	esac
-}
+. "$(dirname "$0")/tables.sh"
 
 # says PATTERN FILE: what the last import by this file was refused for.
 says() { has "$1" <(getfattr --only-values -n user.persistfs.error "$2" 2>/dev/null); }
 
 if [ "$engine" = postgres ]; then
-	pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $PG_SCHEMA CASCADE; CREATE SCHEMA $PG_SCHEMA"
-	S=$PG_SCHEMA.
 	bytes=BYTEA
 else
-	S=
 	bytes=BLOB
 fi
 app "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT UNIQUE, age INTEGER CHECK (age < 150),

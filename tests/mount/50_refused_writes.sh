@@ -5,28 +5,11 @@
 # SQL engines
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-begin
-need_mount
-own_place
-MNT=$T/mnt
-DB=$T/app.db
-mkdir "$MNT"
-
-# The application's own client. app STATEMENT
-app()
-{
-	case $engine in
-	sqlite) sql "PRAGMA foreign_keys = ON; $1" ;;
-	postgres) pg "$1" ;;
-	esac
-}
+. "$(dirname "$0")/tables.sh"
 
 json=TEXT
-S=
 if [ "$engine" = postgres ]; then
-	pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $PG_SCHEMA CASCADE; CREATE SCHEMA $PG_SCHEMA"
 	json=jsonb
-	S=$PG_SCHEMA.
 	check=
 else
 	check='CHECK (json_valid(j))'

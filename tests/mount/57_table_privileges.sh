@@ -5,27 +5,9 @@
 # SQL engines
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-begin
-need_mount
-own_place
-MNT=$T/mnt
-DB=$T/app.db
-mkdir "$MNT"
+. "$(dirname "$0")/tables.sh"
 chmod 755 "$T"
 
-app()
-{
-	case $engine in
-	sqlite) sql "$1" ;;
-	postgres) pg "$1" ;;
-	esac
-}
-
-S=
-if [ "$engine" = postgres ]; then
-	pg "SET client_min_messages = warning; DROP SCHEMA IF EXISTS $PG_SCHEMA CASCADE; CREATE SCHEMA $PG_SCHEMA"
-	S=$PG_SCHEMA.
-fi
 app "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, pass TEXT,
 	up TEXT GENERATED ALWAYS AS (upper(name)) STORED)"
 app "INSERT INTO users (id, name, pass) VALUES (1, 'alice', 'secret'), (2, 'bob', 'hidden')"
